@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The configuration file and its drop-ins, with systemd's semantics: one main file and
+ * objmapper.conf.d/NAME.conf from /etc, /run, /usr/local/lib and /usr/lib; of drop-ins with the same name the
+ * first of these folders counts, a link to /dev/null or an empty file masks; all are read in the order of
+ * their names, later settings win, an empty value resets to the default. Every message names file:line. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+
+struct config {
+        /* [Store] */
+        char *store_directory; /* StoreDirectory=; NULL: the daemon's default */
+        uint64_t object_max;   /* MaxObjectSize=, bytes */
+
+        /* [Server] */
+        uint64_t workers;                  /* Workers=; 0: one per processor */
+        uint64_t connections_max;          /* MaxConnections= */
+        uint64_t connections_per_user_max; /* MaxConnectionsPerUser= */
+        uint64_t inline_max;               /* InlineMax=, bytes: what OP_AUTO answers inline */
+        uint64_t pipeline_max;             /* MaxPipeline=: requests in flight in a session */
+        uint64_t streams_max;              /* MaxStreams=: streamed puts open in a session */
+        uint64_t fds_in_flight_max;  /* MaxDescriptorsInFlight=: sent in a session and not yet received */
+        uint64_t output_max;         /* MaxOutput=, bytes of answers a session may have waiting */
+        uint64_t idle_timeout_usec;  /* IdleTimeoutSec=; 0 (infinity): never */
+        uint64_t write_timeout_usec; /* WriteTimeoutSec=; a client that takes nothing for so long is dropped
+                                      */
+        int log_level;               /* LogLevel=: syslog's number */
+};
+
+/* Where messages go: "file:line: text" comes whole. level: syslog's. */
+typedef void (*config_message_fn)(
+                int level, const char *file, unsigned line, const char *text, void *userdata);
+
+/* Every setting at its default. */
+void config_init(struct config *config);
+void config_done(struct config *config);
+
+/* Where to look. name: "objmapper", so that NAME.conf and NAME.conf.d are read from each folder below; root:
+ * "" or a folder that stands for /; user: look in $XDG_CONFIG_HOME/objmapper, $XDG_RUNTIME_DIR/objmapper and
+ * ~/.local/share/objmapper instead of the system's. file: NULL, or this file alone and nothing else. */
+struct config_source {
+        const char *name;
+        const char *root;
+        bool user;
+        const char *file;
+};
+
+/* Reads everything into ret, which is filled only on success. Unknown sections and settings are warnings; a
+ * value that can't be understood, a line that is none, a file that can't be read is an error. No file at all
+ * is fine. Returns 0; -EINVAL: something in the files is wrong, all of it was told to message; -ENOMEM; an
+ * errno of reading. */
+int config_load(struct config *ret,
+                const struct config_source *source,
+                config_message_fn message,
+                void *userdata);
+
+/* Parses one file's text into config, as config_load() does; for the fuzzer too. */
+int config_parse(struct config *config,
+                 const char *file,
+                 const char *text,
+                 size_t size,
+                 config_message_fn message,
+                 void *userdata);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The object store: a dictionary from URI to object, and the bodies. Usable on its own: it knows of no
+ * socket, no bus and no client.
+ *
+ * URIs are opaque bytes, 1 to STORAGE_URI_MAX of them, no NUL; never a path. Bodies are immutable: a put
+ * makes a new object under a new generation, and whoever holds the old body keeps it. Metadata is an opaque
+ * block of up to STORAGE_METADATA_MAX bytes.
+ *
+ * All functions may be called from any thread at any time between storage_init() and storage_cleanup(),
+ * unless their comment says otherwise. Changes are made by one thread of the store, in the order they were
+ * submitted, many in one transaction; a change that was reported as done survives SIGKILL and a power cut. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+
+#define STORAGE_URI_MAX      4096
+#define STORAGE_METADATA_MAX 32768
+#define STORAGE_CURSOR_MAX   8192
+
+struct storage;
+
+/* What the store has to tell that is no call's result. Called from any thread of the store; must not call
+ * back. */
+enum storage_event {
+        STORAGE_EVENT_DAMAGED, /* a body is missing or has a wrong size: the object is absent from now on */
+        STORAGE_EVENT_WRITE_FAILED, /* a transaction failed: error says why; logged once per change of state
+                                     */
+        STORAGE_EVENT_WRITE_RECOVERED,
+        STORAGE_EVENT_VIEW_UNUSABLE, /* bodies are opened directly: the view is not the same folder or not
+                                        read-only */
+        STORAGE_EVENT_UPGRADED,
+};
+
+struct storage_config {
+        const char *directory; /* the store's folder, made when missing; owned by one process at a time */
+        const char *view; /* a read-only bind mount of directory/blobs to open bodies through; NULL: none */
+        size_t dictionary_max; /* bytes of address space for the dictionary; 0: 1 TiB */
+        size_t inline_max;     /* bodies up to this many bytes live in the dictionary; SIZE_MAX: the default,
+                                  2,000 */
+        uint64_t object_max;   /* bytes of one body; 0: no limit */
+        void (*on_event)(enum storage_event event,
+                         const void *uri,
+                         size_t uri_size,
+                         int error,
+                         void *userdata);
+        void *userdata;
+};
+
+/* Names one state of one object in one store. */
+struct storage_etag {
+        uint64_t store_id;         /* random, made with the store */
+        uint64_t generation;       /* grows with each put, never used twice */
+        uint64_t metadata_version; /* 1 at the put, raised by each set-metadata */
+};
+
+struct storage_info {
+        struct storage_etag etag;
+        uint64_t size;         /* bytes of the body */
+        uint64_t checksum;     /* XXH3-64 of the body */
+        uint64_t stored_usec;  /* CLOCK_REALTIME of the put */
+        uint64_t expires_usec; /* CLOCK_REALTIME; 0: never */
+        uint64_t hits;         /* gets; those of the last minute are lost when the process is killed */
+        uint64_t used_usec;    /* CLOCK_REALTIME of the last get; 0: never */
+};
+
+/* Opens or makes the store. *ret is the caller's, to be given to storage_cleanup(). Returns 0, or
+ *   -EBUSY           another process has it open
+ *   -EPROTONOSUPPORT its format is newer than this code: nothing was touched
+ *   -EUCLEAN         a file that says what it is says something else, or is missing beside others
+ *   -EINVAL          the configuration makes no sense
+ *   -ENOMEM, or the errno of making or opening files (-EACCES, -ENOSPC, -EROFS, ...). */
+int storage_init(struct storage **ret, const struct storage_config *config);
+
+/* Finishes what was submitted, writes the counters of use, ends the threads and frees the store. No other
+ * call may be under way. NULL is fine. */
+void storage_cleanup(struct storage *storage);
+DEFINE_CLEANUP(struct storage, storage_cleanup)
+
+uint64_t storage_get_id(struct storage *storage);
+
+/* What a get brings. Zero it (STORAGE_OBJECT_INIT) before the first use and keep it for the next get: its
+ * buffer is used again. One thread at a time. */
+struct storage_object {
+        struct storage_info info;
+        const uint8_t *metadata; /* borrowed until the next use of the struct */
+        size_t metadata_size;
+        const uint8_t *body; /* a body that lives in the dictionary, borrowed likewise; NULL: in a file */
+        int fd; /* the body's file: open, O_RDONLY, offset 0, a description of its own; -EBADF otherwise */
+        uint8_t *buffer;    /* private */
+        size_t buffer_size; /* private */
+};
+
+#define STORAGE_OBJECT_INIT ((struct storage_object){ .fd = -EBADF })
+
+/* Frees what the struct holds (and closes fd); it can be used again. */
+void storage_object_done(struct storage_object *object);
+
+#define STORAGE_GET_OPEN \
+        (1U << 0) /* open the body's file; without it fd stays -EBADF, and no hit is counted */
+#define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome */
+
+/* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is
+ * opened. Returns 0, or 1          known is still right: info and metadata are filled, fd is not -ENOENT
+ * absent -ESTALE    expired (info is filled) -EINVAL    not a URI -EIO       the body is there but can't be
+ * opened; -EMFILE, -ENFILE, -ENOMEM. */
+int storage_get(struct storage *storage,
+                const void *uri,
+                size_t uri_size,
+                unsigned flags,
+                const struct storage_etag *known,
+                struct storage_object *object);
+
+/* The three simple faces of storage_get().
+ * storage_get_fd(): a descriptor that the caller owns; a body in the dictionary comes as a sealed memfd.
+ * storage_get_mmap(): a read-only private mapping of the body, to be given to storage_munmap(); an empty body
+ * is a valid address of size 0. storage_get_info(): no hit is counted. metadata: NULL, or a buffer of
+ * *metadata_size bytes that becomes what was needed; -ENOBUFS when it was too small. Errors as storage_get().
+ * ret_info may be NULL. */
+int storage_get_fd(struct storage *storage,
+                   const void *uri,
+                   size_t uri_size,
+                   int *ret_fd,
+                   struct storage_info *ret_info);
+int storage_get_mmap(struct storage *storage,
+                     const void *uri,
+                     size_t uri_size,
+                     const void **ret_address,
+                     struct storage_info *ret_info);
+void storage_munmap(const void *address, uint64_t size);
+int storage_get_info(struct storage *storage,
+                     const void *uri,
+                     size_t uri_size,
+                     struct storage_info *ret_info,
+                     void *metadata,
+                     size_t *metadata_size);
+
+/* A body on its way in: private until a change that names it is done. One thread at a time. */
+struct storage_upload;
+
+/* size: the bytes that will come, UINT64_MAX when unknown: -EFBIG at once when over object_max. Others:
+ * -ENOMEM, -EROFS, -ENOSPC, ... */
+int storage_upload_new(struct storage *storage, uint64_t size, struct storage_upload **ret);
+/* Blocks on the disk. -EFBIG: over object_max, or over the size that was said. -ENOSPC, -EDQUOT, -EIO,
+ * -ENOMEM. */
+int storage_upload_write(struct storage_upload *upload, const void *data, size_t size);
+/* The body is whole: syncs it and fixes its checksum. Blocks on the disk. -EMSGSIZE: fewer bytes than were
+ * said. No write after it. */
+int storage_upload_finish(struct storage_upload *upload);
+uint64_t storage_upload_size(const struct storage_upload *upload);     /* bytes so far */
+uint64_t storage_upload_checksum(const struct storage_upload *upload); /* XXH3-64 of the bytes so far */
+/* Nothing of it remains. NULL is fine. */
+void storage_upload_free(struct storage_upload *upload);
+DEFINE_CLEANUP(struct storage_upload, storage_upload_free)
+
+enum storage_change_kind {
+        STORAGE_PUT,
+        STORAGE_SET_METADATA,
+        STORAGE_REMOVE,
+        STORAGE_PURGE, /* everything that begins with uri (may be empty) and was there when it was submitted
+                        */
+};
+
+/* A change to the store. The caller owns the struct and all it points at, and keeps them until done() is
+ * called. */
+struct storage_change {
+        enum storage_change_kind kind;
+        const void *uri;
+        size_t uri_size;
+        struct storage_upload *upload; /* STORAGE_PUT: finished; stays the caller's, of no use afterwards */
+        const void *metadata;          /* STORAGE_PUT, STORAGE_SET_METADATA: replaces all that was there */
+        size_t metadata_size;
+        uint64_t ttl_msec;      /* STORAGE_PUT: time to live; 0: for ever */
+        bool if_absent;         /* only when there is none (an expired one counts as none) */
+        uint64_t if_generation; /* only when there is one of this generation; 0: whatever there is */
+
+        /* Called once, from the store's thread, when the change is durable or was refused. It must not block
+         * and may free the change. */
+        void (*done)(struct storage_change *change);
+        void *userdata;
+
+        /* 0, or
+         *   -ENOENT (set-metadata, remove, if_generation: absent), -EEXIST (if_absent), -ECANCELED
+         * (if_generation: another), -EINVAL (not a URI, metadata too large), -ENOSPC, -EDQUOT, -EROFS, -EIO,
+         * -ENOMEM: nothing was changed. */
+        int result;
+        struct storage_info info; /* of the object put or set; of the one removed */
+        uint64_t count;           /* STORAGE_PURGE: objects removed */
+
+        struct storage_change *next; /* private */
+        uint64_t mark;               /* private */
+        uint64_t blob;               /* private */
+};
+
+/* Hands a change to the store's thread. Never blocks. */
+void storage_submit(struct storage *storage, struct storage_change *change);
+
+/* The same, waited for; the result is returned. done and userdata are the function's. */
+int storage_change_wait(struct storage *storage, struct storage_change *change);
+
+/* Puts size bytes at data (may be NULL when 0) and waits until they are durable. metadata may be NULL.
+ * ret_info may be NULL. Errors: those of storage_upload_*() and of a change. */
+int storage_put(struct storage *storage,
+                const void *uri,
+                size_t uri_size,
+                const void *data,
+                size_t size,
+                const void *metadata,
+                size_t metadata_size,
+                struct storage_info *ret_info);
+
+/* Removes an object, waits until that is durable. */
+int storage_remove(struct storage *storage, const void *uri, size_t uri_size);
+
+/* Where a listing goes on: opaque bytes; empty at first and when there is no more. */
+struct storage_cursor {
+        size_t size;
+        uint8_t data[STORAGE_CURSOR_MAX];
+};
+
+/* Calls visit for up to max objects whose URI begins with prefix (may be empty), from cursor on, which is
+ * moved. Expired ones are left out. The order is the store's: that of the bytes, but for URIs too long for a
+ * key of the dictionary, which come together in no useful order. What is put or removed meanwhile may or may
+ * not be seen; what is there throughout is seen once. visit returns 0, or an error that ends the walk and is
+ * returned, the object being not consumed. Returns 0, -EINVAL (not a cursor of this store), or an error of
+ * the dictionary. */
+int storage_list(struct storage *storage,
+                 const void *prefix,
+                 size_t prefix_size,
+                 struct storage_cursor *cursor,
+                 size_t max,
+                 int (*visit)(const void *uri,
+                              size_t uri_size,
+                              const struct storage_info *info,
+                              void *userdata),
+                 void *userdata);
+
+struct storage_stats {
+        uint64_t objects;
+        uint64_t bytes;            /* of all bodies */
+        uint64_t objects_inline;   /* whose bodies live in the dictionary */
+        uint64_t dictionary_bytes; /* of the dictionary's file that are in use */
+        uint64_t gets;             /* since the store was opened, as all below */
+        uint64_t hits;
+        uint64_t puts;
+        uint64_t removes; /* objects removed, purged ones included */
+        uint64_t commits; /* transactions */
+        uint64_t changes; /* changes in them */
+        uint64_t bytes_put;
+        uint64_t generation; /* the newest */
+};
+
+void storage_get_stats(struct storage *storage, struct storage_stats *ret);

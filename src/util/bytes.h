@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Little-endian numbers at any address: what goes over the wire and into records. */
+
+#include <endian.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline uint16_t load_le16(const void *p) {
+        uint16_t v;
+        memcpy(&v, p, sizeof(v));
+        return le16toh(v);
+}
+
+static inline uint32_t load_le32(const void *p) {
+        uint32_t v;
+        memcpy(&v, p, sizeof(v));
+        return le32toh(v);
+}
+
+static inline uint64_t load_le64(const void *p) {
+        uint64_t v;
+        memcpy(&v, p, sizeof(v));
+        return le64toh(v);
+}
+
+static inline void store_le16(void *p, uint16_t v) {
+        v = htole16(v);
+        memcpy(p, &v, sizeof(v));
+}
+
+static inline void store_le32(void *p, uint32_t v) {
+        v = htole32(v);
+        memcpy(p, &v, sizeof(v));
+}
+
+static inline void store_le64(void *p, uint64_t v) {
+        v = htole64(v);
+        memcpy(p, &v, sizeof(v));
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pthread.h>
+
+#include "bytes.h"
+#include "clock.h"
+#include "harness.h"
+#include "log.h"
+#include "macro.h"
+#include "mailbox.h"
+
+static void test_bytes(void) {
+        uint8_t p[16] = {};
+
+        store_le64(p + 1, UINT64_C(0x0102030405060708));
+        g_assert_cmpint(p[1], ==, 8);
+        g_assert_cmpint(p[8], ==, 1);
+        g_assert_true(load_le64(p + 1) == UINT64_C(0x0102030405060708));
+        g_assert_true(load_le32(p + 1) == 0x05060708);
+        g_assert_true(load_le16(p + 1) == 0x0708);
+        store_le16(p, 0xabcd);
+        g_assert_cmpint(p[0], ==, 0xcd);
+        store_le32(p + 3, 0x01020304);
+        g_assert_cmpint(p[3], ==, 4);
+}
+
+static void test_cleanup(void) {
+        int kept = -EBADF, given;
+
+        {
+                _cleanup_close_ int fd = dup(STDERR_FILENO);
+                _cleanup_free_ char *p = malloc(1), *q = NULL;
+
+                g_assert_cmpint(fd, >=, 0);
+                kept = TAKE_FD(fd);
+                g_assert_cmpint(fd, <, 0);
+                q = TAKE_PTR(p);
+                g_assert_null(p);
+                g_assert_nonnull(q);
+        }
+
+        given = dup(kept);
+        g_assert_cmpint(given, >=, 0);
+        errno = 77;
+        given = close_fd(given);
+        g_assert_cmpint(given, ==, -EBADF);
+        g_assert_cmpint(errno, ==, 77);
+        (void) close_fd(kept);
+}
+
+static void test_ratelimit(void) {
+        struct log_ratelimit limit = { .interval_usec = 3600 * USEC_PER_SEC, .burst = 3 };
+        unsigned dropped = 99, passed = 0;
+
+        for (unsigned i = 0; i < 10; i++)
+                passed += log_ratelimit_pass(&limit, &dropped);
+        g_assert_cmpuint(passed, ==, 3);
+        g_assert_cmpuint(dropped, ==, 0);
+
+        limit.interval_usec = 0; /* the next interval begins at once */
+        g_assert_true(log_ratelimit_pass(&limit, &dropped));
+        g_assert_cmpuint(dropped, ==, 7);
+}
+
+static void test_log_line(void) {
+        if (g_test_subprocess()) {
+                log_set_level(LOG_INFO);
+                log_debug("unseen");
+                log_write(LOG_INFO, -ENOENT, NULL, NULL, 0, "seen %s: %m", "a\nb");
+                return;
+        }
+
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        g_test_trap_assert_stderr("*seen a?b: No such file or directory*");
+        g_test_trap_assert_stderr_unmatched("*unseen*");
+}
+
+#define N_POSTERS 4
+#define N_MAILS   2000
+
+struct numbered {
+        struct mail mail;
+        unsigned poster, number;
+};
+
+static unsigned n_delivered, next_number[N_POSTERS];
+
+static void deliver(struct mail *mail) {
+        struct numbered *numbered = container_of(mail, struct numbered, mail);
+
+        g_assert_cmpuint(numbered->number, ==, next_number[numbered->poster]++);
+        n_delivered++;
+        g_free(numbered);
+}
+
+struct poster {
+        struct mailbox *mailbox;
+        unsigned index;
+};
+
+static void *post(void *userdata) {
+        struct poster *poster = userdata;
+
+        for (unsigned i = 0; i < N_MAILS; i++) {
+                struct numbered *numbered = g_new0(struct numbered, 1);
+
+                *numbered = (struct numbered){ .mail.deliver = deliver,
+                                               .poster = poster->index,
+                                               .number = i };
+                mailbox_post(poster->mailbox, &numbered->mail);
+        }
+
+        return NULL;
+}
+
+static void test_mailbox(void) {
+        struct mailbox *mailbox;
+        struct poster posters[N_POSTERS];
+        pthread_t threads[N_POSTERS];
+        sd_event *event;
+
+        assert_ok(sd_event_new(&event));
+        assert_ok(mailbox_new(&mailbox, event));
+        for (unsigned i = 0; i < N_POSTERS; i++) {
+                posters[i] = (struct poster){ mailbox, i };
+                assert_ok(pthread_create(&threads[i], NULL, post, &posters[i]));
+        }
+
+        while (n_delivered < N_POSTERS * N_MAILS)
+                g_assert_cmpint(sd_event_run(event, 10 * G_USEC_PER_SEC), >, 0);
+
+        for (unsigned i = 0; i < N_POSTERS; i++)
+                assert_ok(pthread_join(threads[i], NULL));
+        mailbox_free(mailbox);
+        sd_event_unref(event);
+}
+
+int main(int argc, char *argv[]) {
+        g_test_init(&argc, &argv, NULL);
+        harness_add("/util/bytes", test_bytes);
+        harness_add("/util/cleanup", test_cleanup);
+        harness_add("/util/ratelimit", test_ratelimit);
+        g_test_add_func("/util/log-line", test_log_line);
+        harness_add("/util/mailbox", test_mailbox);
+        return g_test_run();
+}
