@@ -33,9 +33,10 @@ struct access_peer {
         pid_t pid; /* for the log only: a number can be used again */
 };
 
-/* 0, or -EPERM: a reader asks for a change. */
+/* 0, or -EPERM: a reader asks for a change, or a client for what only the bus has. */
 int access_check_session(enum access_role role, enum access_verb verb);
 
-/* The bus knows a uid alone. own_uid: the daemon's own, which may reload (ExecReload= runs as it). 0 or
- * -EPERM. */
-int access_check_bus(uid_t uid, uid_t own_uid, enum access_verb verb);
+/* The bus knows a uid alone. Anybody may ask for an object's description and for the counters, never for a
+ * body or a list of names; root may do everything. own_uid: the daemon's own, which may reload (ExecReload=
+ * runs as it), and on its user's own bus (user_bus) do everything. 0 or -EPERM. */
+int access_check_bus(uid_t uid, uid_t own_uid, bool user_bus, enum access_verb verb);

@@ -4,7 +4,8 @@
 /* The configuration file and its drop-ins, with systemd's semantics: one main file and
  * objmapper.conf.d/NAME.conf from /etc, /run, /usr/local/lib and /usr/lib; of drop-ins with the same name the
  * first of these folders counts, a link to /dev/null or an empty file masks; all are read in the order of
- * their names, later settings win, an empty value resets to the default. Every message names file:line. */
+ * their names, later settings win, an empty value resets to the default. Every message names file:line. No
+ * state: any thread. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +16,7 @@
 struct config {
         /* [Store] */
         char *store_directory; /* StoreDirectory=; NULL: the daemon's default */
-        uint64_t object_max;   /* MaxObjectSize=, bytes */
+        uint64_t object_max;   /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
 
         /* [Server] */
         uint64_t workers;                  /* Workers=; 0: one per processor */
@@ -26,19 +27,26 @@ struct config {
         uint64_t streams_max;              /* MaxStreams=: streamed puts open in a session */
         uint64_t fds_in_flight_max;  /* MaxDescriptorsInFlight=: sent in a session and not yet received */
         uint64_t output_max;         /* MaxOutput=, bytes of answers a session may have waiting */
-        uint64_t idle_timeout_usec;  /* IdleTimeoutSec=; 0 (infinity): never */
-        uint64_t write_timeout_usec; /* WriteTimeoutSec=; a client that takes nothing for so long is dropped
-                                      */
+        uint64_t idle_timeout_usec;  /* IdleTimeoutSec=; UINT64_MAX: never */
+        uint64_t write_timeout_usec; /* WriteTimeoutSec=; a client that takes nothing for so long is dropped;
+                                        UINT64_MAX: never */
         int log_level;               /* LogLevel=: syslog's number */
 };
 
-/* Where messages go: "file:line: text" comes whole. level: syslog's. */
+/* Where messages go. text: the whole message, "file:line: ..." or "file: ..." (line is 0), valid UTF-8 where
+ * file is. level: LOG_ERR, and the load fails, or LOG_WARNING. */
 typedef void (*config_message_fn)(
                 int level, const char *file, unsigned line, const char *text, void *userdata);
 
 /* Every setting at its default. */
 void config_init(struct config *config);
+/* Frees what the struct holds; NULL is fine. */
 void config_done(struct config *config);
+
+/* Every setting there is: its section, its name, and its default as it would be written. */
+void config_visit_settings(
+                void (*visit)(const char *section, const char *name, const char *initial, void *userdata),
+                void *userdata);
 
 /* Where to look. name: "objmapper", so that NAME.conf and NAME.conf.d are read from each folder below; root:
  * "" or a folder that stands for /; user: look in $XDG_CONFIG_HOME/objmapper, $XDG_RUNTIME_DIR/objmapper and
@@ -52,14 +60,18 @@ struct config_source {
 
 /* Reads everything into ret, which is filled only on success. Unknown sections and settings are warnings; a
  * value that can't be understood, a line that is none, a file that can't be read is an error. No file at all
- * is fine. Returns 0; -EINVAL: something in the files is wrong, all of it was told to message; -ENOMEM; an
- * errno of reading. */
+ * is fine, but for source->file. Returns 0; -EINVAL: something in the files is wrong; -ENOMEM; an errno of
+ * reading. All that is wrong was told to message, -ENOMEM excepted. message may be NULL. */
 int config_load(struct config *ret,
                 const struct config_source *source,
                 config_message_fn message,
                 void *userdata);
 
-/* Parses one file's text into config, as config_load() does; for the fuzzer too. */
+#define CONFIG_FILE_MAX (1U << 20)  /* bytes of a file */
+#define CONFIG_LINE_MAX (64U << 10) /* bytes of a line with its continuations */
+
+/* Parses one file's text, any bytes, into config, as config_load() does. Lines that are right are applied
+ * even when others are wrong. Returns 0, -EINVAL or -ENOMEM. */
 int config_parse(struct config *config,
                  const char *file,
                  const char *text,

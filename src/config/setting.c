@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "setting.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "macro.h"
+#include "value.h"
+
+#define STORE(name_, initial_, kind_, min_, max_, field) \
+        { "Store", name_, initial_, kind_, min_, max_, offsetof(struct config, field) }
+#define SERVER(name_, initial_, kind_, min_, max_, field) \
+        { "Server", name_, initial_, kind_, min_, max_, offsetof(struct config, field) }
+
+const struct setting settings[] = {
+        STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
+        STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
+
+        SERVER("Workers", "0", SETTING_COUNT, "0", "256", workers),
+        SERVER("MaxConnections", "16384", SETTING_COUNT, "1", "1000000", connections_max),
+        SERVER("MaxConnectionsPerUser", "8192", SETTING_COUNT, "1", "1000000", connections_per_user_max),
+        SERVER("InlineMax", "16K", SETTING_SIZE, "0", "1M", inline_max),
+        SERVER("MaxPipeline", "256", SETTING_COUNT, "1", "65536", pipeline_max),
+        SERVER("MaxStreams", "8", SETTING_COUNT, "1", "1024", streams_max),
+        SERVER("MaxDescriptorsInFlight", "1024", SETTING_COUNT, "1", "65536", fds_in_flight_max),
+        SERVER("MaxOutput", "4M", SETTING_SIZE, "64K", "1G", output_max),
+        SERVER("IdleTimeoutSec", "10min", SETTING_TIME, "1s", "infinity", idle_timeout_usec),
+        SERVER("WriteTimeoutSec", "30s", SETTING_TIME, "1s", "infinity", write_timeout_usec),
+        SERVER("LogLevel", "info", SETTING_LEVEL, NULL, NULL, log_level),
+};
+
+const size_t n_settings = ARRAY_SIZE(settings);
+
+static const struct {
+        const char *noun;
+        int (*parse)(const char *text, uint64_t *ret);
+} kinds[] = {
+        [SETTING_COUNT] = { "a whole number", value_parse_count },
+        [SETTING_SIZE] = { "a size such as 16K or 4M,", value_parse_size },
+        [SETTING_TIME] = { "a time such as 30s or 1min 30s,", value_parse_time },
+        [SETTING_LEVEL] = { "emerg, alert, crit, err, warning, notice, info, debug or 0 to 7",
+                            value_parse_level },
+        [SETTING_PATH] = { "an absolute path without \"..\"", NULL },
+};
+
+bool setting_section_exists(const char *section) {
+        for (size_t i = 0; i < n_settings; i++)
+                if (strcmp(settings[i].section, section) == 0)
+                        return true;
+
+        return false;
+}
+
+const struct setting *setting_find(const char *section, const char *name) {
+        for (size_t i = 0; i < n_settings; i++)
+                if (strcmp(settings[i].section, section) == 0 && strcmp(settings[i].name, name) == 0)
+                        return &settings[i];
+
+        return NULL;
+}
+
+static int apply_path(char **path, const char *value) {
+        char *copy = NULL;
+
+        if (*value) {
+                if (value[0] != '/')
+                        return -EINVAL;
+                if (strlen(value) >= PATH_MAX)
+                        return -ERANGE;
+                for (const char *p = value; (p = strstr(p, "/..")); p += 3)
+                        if (p[3] == '/' || !p[3])
+                                return -EINVAL;
+
+                copy = strdup(value);
+                if (!copy)
+                        return -ENOMEM;
+        }
+
+        free(*path);
+        *path = copy;
+        return 0;
+}
+
+static int parse_bounded(const struct setting *setting, const char *value, uint64_t *ret) {
+        uint64_t n, bound;
+        int r;
+
+        r = kinds[setting->kind].parse(value, &n);
+        if (r < 0)
+                return r;
+
+        if (setting->min) {
+                r = kinds[setting->kind].parse(setting->min, &bound);
+                assert(r == 0);
+                if (n < bound)
+                        return -ERANGE;
+        }
+        if (setting->max) {
+                r = kinds[setting->kind].parse(setting->max, &bound);
+                assert(r == 0);
+                if (n > bound)
+                        return -ERANGE;
+        }
+
+        *ret = n;
+        return 0;
+}
+
+int setting_apply(const struct setting *setting, struct config *config, const char *value) {
+        void *field = (char *) config + setting->offset;
+        uint64_t n;
+        int r;
+
+        if (!*value)
+                value = setting->initial;
+
+        if (setting->kind == SETTING_PATH)
+                return apply_path(field, value);
+
+        r = parse_bounded(setting, value, &n);
+        if (r < 0)
+                return r;
+
+        if (setting->kind == SETTING_LEVEL)
+                *(int *) field = (int) n;
+        else
+                *(uint64_t *) field = n;
+
+        return 0;
+}
+
+void setting_describe(const struct setting *setting, char *ret, size_t size) {
+        const char *noun = kinds[setting->kind].noun;
+
+        if (setting->min && setting->max && strcmp(setting->max, "infinity") == 0)
+                (void) snprintf(ret, size, "%s at least %s, or infinity", noun, setting->min);
+        else if (setting->min && setting->max)
+                (void) snprintf(ret, size, "%s from %s to %s", noun, setting->min, setting->max);
+        else
+                (void) snprintf(ret, size, "%s", noun);
+}

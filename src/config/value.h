@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* From the text of a value to a number. The text ends in a NUL and has no space around it. All return 0,
+ * -EINVAL (not such a value) or -ERANGE (more than 64 bits). */
+
+#include <stdint.h>
+
+/* Decimal digits, nothing else. */
+int value_parse_count(const char *text, uint64_t *ret);
+
+/* Bytes: digits and B, K, M, G or T, powers of 1024; "infinity" is UINT64_MAX. */
+int value_parse_size(const char *text, uint64_t *ret);
+
+/* Microseconds: one or more of digits and a unit (us, ms, s, min, h, d and systemd's longer names; none is
+ * seconds), added; "infinity" is UINT64_MAX. */
+int value_parse_time(const char *text, uint64_t *ret);
+
+/* A syslog level by name or number. */
+int value_parse_level(const char *text, uint64_t *ret);

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+
+#include "harness.h"
+#include "macro.h"
+
+/* Messages of a load, one a line: "E text" or "W text". */
+static void collect(int level, const char *file, unsigned line, const char *text, void *userdata) {
+        g_autofree char *begin = line > 0 ? g_strdup_printf("%s:%u: ", file, line)
+                                          : g_strdup_printf("%s: ", file);
+
+        g_assert_true(g_str_has_prefix(text, begin));
+        g_assert_true(level == LOG_ERR || level == LOG_WARNING);
+        g_assert_true(g_utf8_validate(text, -1, NULL));
+        g_string_append_printf(userdata, "%c %s\n", level == LOG_ERR ? 'E' : 'W', text);
+}
+
+static int parse_bytes(struct config *config, const char *text, size_t size, char **ret_messages) {
+        GString *messages = g_string_new(NULL);
+        int r;
+
+        config_init(config);
+        r = config_parse(config, "f", text, size, collect, messages);
+        *ret_messages = g_string_free(messages, FALSE);
+        return r;
+}
+
+/* Parses what must be right and say nothing. */
+static struct config parse_good(const char *text) {
+        g_autofree char *messages = NULL;
+        struct config config;
+
+        assert_ok(parse_bytes(&config, text, strlen(text), &messages));
+        g_assert_cmpstr(messages, ==, "");
+        return config;
+}
+
+/* Parses what must be wrong, in these words. */
+static void parse_bad_bytes(const char *text, size_t size, const char *wanted) {
+        g_autofree char *messages = NULL;
+        struct config config;
+
+        assert_errno(parse_bytes(&config, text, size, &messages), -EINVAL);
+        g_assert_cmpstr(messages, ==, wanted);
+        config_done(&config);
+}
+
+static void parse_bad(const char *text, const char *wanted) {
+        parse_bad_bytes(text, strlen(text), wanted);
+}
+
+static void test_defaults(void) {
+        struct config config;
+
+        config_init(&config);
+        g_assert_null(config.store_directory);
+        g_assert_true(config.object_max == UINT64_MAX);
+        g_assert_cmpuint(config.workers, ==, 0);
+        g_assert_cmpuint(config.connections_max, ==, 16384);
+        g_assert_cmpuint(config.connections_per_user_max, ==, 8192);
+        g_assert_cmpuint(config.inline_max, ==, 16 << 10);
+        g_assert_cmpuint(config.pipeline_max, ==, 256);
+        g_assert_cmpuint(config.streams_max, ==, 8);
+        g_assert_cmpuint(config.fds_in_flight_max, ==, 1024);
+        g_assert_cmpuint(config.output_max, ==, 4 << 20);
+        g_assert_cmpuint(config.idle_timeout_usec, ==, UINT64_C(600) * G_USEC_PER_SEC);
+        g_assert_cmpuint(config.write_timeout_usec, ==, UINT64_C(30) * G_USEC_PER_SEC);
+        g_assert_cmpint(config.log_level, ==, LOG_INFO);
+        config_done(&config);
+        config_done(NULL);
+}
+
+static void test_syntax(void) {
+        struct config config = parse_good("\xef\xbb\xbf# a comment\r\n"
+                                          "; another\r\n"
+                                          "\r\n"
+                                          "[Server]\r\n"
+                                          "  MaxPipeline = 7 \t\r\n"
+                                          "MaxStreams=\\\r\n"
+                                          "3\r\n");
+
+        g_assert_cmpuint(config.pipeline_max, ==, 7);
+        g_assert_cmpuint(config.streams_max, ==, 3);
+        config_done(&config);
+}
+
+static void test_continuation(void) {
+        struct config config;
+
+        /* A comment does not end what goes on; a backslash at the end of the file is none. */
+        config = parse_good("[Server]\n"
+                            "IdleTimeoutSec=1min \\\n"
+                            "# in between\n"
+                            "   30s\n"
+                            "MaxStreams=2 \\");
+        g_assert_cmpuint(config.idle_timeout_usec, ==, UINT64_C(90) * G_USEC_PER_SEC);
+        g_assert_cmpuint(config.streams_max, ==, 2);
+        config_done(&config);
+
+        /* Two backslashes are no continuation, and no number. Its first line is named. */
+        parse_bad("[Server]\nMaxStreams=2\\\\\nMaxPipeline=\\\n\\\nx\n",
+                  "E f:2: MaxStreams=2\\\\: not understood: expected a whole number from 1 to 1024.\n"
+                  "E f:3: MaxPipeline=x: not understood: expected a whole number from 1 to 65536.\n");
+}
+
+static void test_last_wins(void) {
+        struct config config = parse_good("[Server]\nMaxStreams=2\nMaxPipeline=9\nMaxStreams=4\n"
+                                          "[Store]\nStoreDirectory=/a\n[Server]\nMaxPipeline=\n"
+                                          "[Store]\nStoreDirectory=/b\n");
+
+        g_assert_cmpuint(config.streams_max, ==, 4);
+        g_assert_cmpuint(config.pipeline_max, ==, 256); /* reset */
+        g_assert_cmpstr(config.store_directory, ==, "/b");
+        config_done(&config);
+
+        config = parse_good("[Store]\nStoreDirectory=/a\nStoreDirectory=\n");
+        g_assert_null(config.store_directory);
+        config_done(&config);
+}
+
+static void test_unknown(void) {
+        static const char text[] = "[Serve]\nMaxStreams=2\n[X-Mine]\na=b\n[Server]\nMaxStream=2\nX-a=b\n"
+                                   "maxstreams=2\nStoreDirectory=/a\n";
+        g_autofree char *messages = NULL;
+        struct config config;
+
+        assert_ok(parse_bytes(&config, text, strlen(text), &messages));
+        g_assert_cmpstr(messages, ==,
+                        "W f:1: Unknown section [Serve], ignored.\n"
+                        "W f:6: Unknown setting MaxStream= in section [Server], ignored.\n"
+                        "W f:8: Unknown setting maxstreams= in section [Server], ignored.\n"
+                        "W f:9: Unknown setting StoreDirectory= in section [Server], ignored.\n");
+        g_assert_cmpuint(config.streams_max, ==, 8);
+        g_assert_null(config.store_directory);
+        config_done(&config);
+}
+
+static void test_lines_that_are_none(void) {
+        parse_bad("[Server]\nhello\n[Server\n[]\n=7\nMaxStreams=3\n",
+                  "E f:2: \"hello\": expected Name=value, a [Section] or a # comment.\n"
+                  "E f:3: \"[Server\": expected a section such as [Server].\n"
+                  "E f:4: \"[]\": expected a section such as [Server].\n"
+                  "E f:5: \"=7\": expected Name=value, a [Section] or a # comment.\n");
+        parse_bad("MaxStreams=3\n",
+                  "E f:1: MaxStreams= stands before any section: expected [Server] or [Store] above it.\n");
+}
+
+static void test_bytes(void) {
+        static const char nul[] = "[Server]\nMax\0Streams=1 \\\nMaxPipeline=1\n";
+        g_autofree char *line = g_strnfill(CONFIG_LINE_MAX + 1, 'x');
+        g_autofree char *comment = g_strdup_printf("[Server]\n# %s\n", line);
+        g_autofree char *joined = NULL, *file = NULL, *cut = NULL;
+        struct config config;
+
+        parse_bad_bytes(nul, sizeof(nul) - 1, "E f:2: There is a NUL byte in the line.\n");
+        parse_bad("[Server]\nMaxStreams=\xff\n", "E f:2: The line is not UTF-8.\n");
+        parse_bad(line, "E f:1: The line is longer than 64K.\n");
+
+        config = parse_good(comment); /* it is never looked at */
+        config_done(&config);
+
+        line[CONFIG_LINE_MAX / 2] = '\0';
+        joined = g_strdup_printf("[Server]\n%s\\\n%s\\\n%s\\\nMaxStreams=1\nMaxStreams=2\n", line, line,
+                                 line);
+        parse_bad(joined, "E f:3: The line is longer than 64K.\n");
+
+        file = g_strnfill(CONFIG_FILE_MAX + 1, '\n');
+        parse_bad(file, "E f: The file is larger than 1M.\n");
+        file[CONFIG_FILE_MAX] = '\0';
+        config = parse_good(file);
+        config_done(&config);
+
+        /* A value is repeated in part only, cut between characters. */
+        line[40] = '\0';
+        cut = g_strdup_printf("[Server]\nMaxStreams=\x01%s%s\n", line,
+                              "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
+                              "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac");
+        parse_bad(cut, "E f:2: MaxStreams=?xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                       "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
+                       "\xe2\x82\xac...: not understood: expected a whole number from 1 to 1024.\n");
+}
+
+static void test_sizes(void) {
+        static const struct {
+                const char *text;
+                uint64_t wanted;
+        } good[] = {
+                { "1", 1 },
+                { "1B", 1 },
+                { "512K", 512 << 10 },
+                { "3 M", 3 << 20 },
+                { "2G", UINT64_C(2) << 30 },
+                { "16777215T", UINT64_C(16777215) << 40 },
+                { "infinity", UINT64_MAX },
+                { "18446744073709551615", UINT64_MAX },
+        };
+        static const struct {
+                const char *text, *wanted;
+        } bad[] = {
+                { "0", "out of range" },     { "16777216T", "out of range" },
+                { "-1", "not understood" },  { "18446744073709551616", "out of range" },
+                { "+1", "not understood" },  { "1k", "not understood" },
+                { "1KB", "not understood" }, { "1.5G", "not understood" },
+                { "K", "not understood" },   { "0x10", "not understood" },
+                { "1 2", "not understood" }, { "Infinity", "not understood" },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+                g_autofree char *text = g_strdup_printf("[Store]\nMaxObjectSize=%s\n", good[i].text);
+                struct config config = parse_good(text);
+
+                g_assert_true(config.object_max == good[i].wanted);
+                config_done(&config);
+        }
+
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+                g_autofree char *text = g_strdup_printf("[Store]\nMaxObjectSize=%s\n", bad[i].text);
+                g_autofree char *wanted = g_strdup_printf(
+                                "E f:2: MaxObjectSize=%s: %s: expected a size such as "
+                                "16K or 4M, at least 1B, or infinity.\n",
+                                bad[i].text, bad[i].wanted);
+
+                parse_bad(text, wanted);
+        }
+
+        parse_bad("[Server]\nMaxOutput=1K\nInlineMax=infinity\n",
+                  "E f:2: MaxOutput=1K: out of range: expected a size such as 16K or 4M, from 64K to 1G.\n"
+                  "E f:3: InlineMax=infinity: out of range: expected a size such as 16K or 4M, from 0 to "
+                  "1M.\n");
+}
+
+static void test_times(void) {
+        static const struct {
+                const char *text;
+                uint64_t wanted;
+        } good[] = {
+                { "30", UINT64_C(30) * G_USEC_PER_SEC },
+                { "30s", UINT64_C(30) * G_USEC_PER_SEC },
+                { "10min", UINT64_C(600) * G_USEC_PER_SEC },
+                { "1min 30s", UINT64_C(90) * G_USEC_PER_SEC },
+                { "1min30s", UINT64_C(90) * G_USEC_PER_SEC },
+                { "1 h  2 m", UINT64_C(3720) * G_USEC_PER_SEC },
+                { "1500ms", 1500000 },
+                { "1000001us", 1000001 },
+                { "2days", UINT64_C(172800) * G_USEC_PER_SEC },
+                { "infinity", UINT64_MAX },
+        };
+        static const struct {
+                const char *text, *wanted;
+        } bad[] = {
+                { "0", "out of range" },
+                { "999ms", "out of range" },
+                { "1 fortnight", "not understood" },
+                { "s", "not understood" },
+                { "-1s", "not understood" },
+                { "1s infinity", "not understood" },
+                { "300000000000d", "out of range" },
+                { "18446744073709s 18446744073709s", "out of range" },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+                g_autofree char *text = g_strdup_printf("[Server]\nIdleTimeoutSec=%s\n", good[i].text);
+                struct config config = parse_good(text);
+
+                g_assert_cmpuint(config.idle_timeout_usec, ==, good[i].wanted);
+                config_done(&config);
+        }
+
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+                g_autofree char *text = g_strdup_printf("[Server]\nWriteTimeoutSec=%s\n", bad[i].text);
+                g_autofree char *wanted = g_strdup_printf(
+                                "E f:2: WriteTimeoutSec=%s: %s: expected a time such as "
+                                "30s or 1min 30s, at least 1s, or infinity.\n",
+                                bad[i].text, bad[i].wanted);
+
+                parse_bad(text, wanted);
+        }
+}
+
+static void test_levels(void) {
+        static const char *const names[] = { "emerg",   "alert",  "crit", "err",
+                                             "warning", "notice", "info", "debug" };
+
+        for (int i = 0; i < (int) ARRAY_SIZE(names); i++) {
+                g_autofree char *text = g_strdup_printf("[Server]\nLogLevel=%s\n", names[i]);
+                g_autofree char *number = g_strdup_printf("[Server]\nLogLevel=%i\n", i);
+                struct config config = parse_good(text);
+
+                g_assert_cmpint(config.log_level, ==, i);
+                config = parse_good(number);
+                g_assert_cmpint(config.log_level, ==, i);
+        }
+
+        parse_bad("[Server]\nLogLevel=8\nLogLevel=loud\n",
+                  "E f:2: LogLevel=8: not understood: expected emerg, alert, crit, err, warning, notice, "
+                  "info, "
+                  "debug or 0 to 7.\n"
+                  "E f:3: LogLevel=loud: not understood: expected emerg, alert, crit, err, warning, notice, "
+                  "info, debug or 0 to 7.\n");
+}
+
+static void test_paths(void) {
+        g_autofree char *name = g_strnfill(4096, 'a');
+        g_autofree char *text = g_strdup_printf("[Store]\nStoreDirectory=/%s\n", name);
+        g_autofree char *messages = NULL;
+        struct config config;
+
+        config = parse_good("[Store]\nStoreDirectory=/srv/a b/..c/d..\n");
+        g_assert_cmpstr(config.store_directory, ==, "/srv/a b/..c/d..");
+        config_done(&config);
+
+        parse_bad("[Store]\nStoreDirectory=a\nStoreDirectory=/a/../b\nStoreDirectory=/..\n",
+                  "E f:2: StoreDirectory=a: not understood: expected an absolute path without \"..\".\n"
+                  "E f:3: StoreDirectory=/a/../b: not understood: expected an absolute path without \"..\".\n"
+                  "E f:4: StoreDirectory=/..: not understood: expected an absolute path without \"..\".\n");
+        assert_errno(parse_bytes(&config, text, strlen(text), &messages), -EINVAL);
+        g_assert_nonnull(strstr(messages, "...: out of range: "));
+        config_done(&config);
+}
+
+/* A tree of files that stands for /. */
+struct tree {
+        char *root;
+        GString *messages;
+};
+
+static struct tree tree_new(void) {
+        return (struct tree){ harness_make_dir(), g_string_new(NULL) };
+}
+
+static void tree_done(struct tree *tree) {
+        harness_remove_dir(tree->root);
+        g_string_free(tree->messages, TRUE);
+}
+
+static char *tree_path(struct tree *tree, const char *below) {
+        char *path = g_strconcat(tree->root, below, NULL);
+        g_autofree char *folder = g_path_get_dirname(path);
+
+        g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
+        return path;
+}
+
+static void tree_write(struct tree *tree, const char *below, const char *text) {
+        g_autofree char *path = tree_path(tree, below);
+
+        g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+static void tree_link(struct tree *tree, const char *below, const char *target) {
+        g_autofree char *path = tree_path(tree, below);
+
+        g_assert_cmpint(symlink(target, path), ==, 0);
+}
+
+static int tree_load(struct tree *tree, struct config *ret) {
+        struct config_source source = { .name = "objmapper", .root = tree->root };
+        int r;
+
+        g_string_truncate(tree->messages, 0);
+        r = config_load(ret, &source, collect, tree->messages);
+
+        /* The folder's name is random: as if it were /. */
+        g_string_replace(tree->messages, tree->root, "", 0);
+        return r;
+}
+
+static void test_no_files(void) {
+        struct tree tree = tree_new();
+        struct config config;
+
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.pipeline_max, ==, 256);
+        g_assert_cmpstr(tree.messages->str, ==, "");
+        config_done(&config);
+        tree_done(&tree);
+}
+
+static void test_folders(void) {
+        struct tree tree = tree_new();
+        struct config config;
+
+        tree_write(&tree, "/usr/lib/objmapper/objmapper.conf", "[Server]\nMaxStreams=2\nMaxPipeline=2\n");
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.streams_max, ==, 2);
+        config_done(&config);
+
+        /* One main file alone counts. */
+        tree_write(&tree, "/etc/objmapper/objmapper.conf",
+                   "[Server]\nMaxStreams=3\n[Store]\nStoreDirectory=/x\n");
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.streams_max, ==, 3);
+        g_assert_cmpuint(config.pipeline_max, ==, 256);
+        g_assert_cmpstr(config.store_directory, ==, "/x");
+        config_done(&config);
+
+        /* Drop-ins of all folders are read after it, in the order of their names. */
+        tree_write(&tree, "/usr/lib/objmapper/objmapper.conf.d/90-z.conf", "[Server]\nMaxStreams=9\n");
+        tree_write(&tree, "/run/objmapper/objmapper.conf.d/50-m.conf",
+                   "[Server]\nMaxStreams=5\nInlineMax=5\n");
+        tree_write(&tree, "/usr/local/lib/objmapper/objmapper.conf.d/60-n.conf", "[Server]\nInlineMax=6\n");
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d/10-a.conf",
+                   "[Server]\nMaxStreams=1\nMaxPipeline=1\n");
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d/99-no.conf.bak", "nonsense");
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d/.99-no.conf", "nonsense");
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d/.conf", "nonsense");
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.streams_max, ==, 9);
+        g_assert_cmpuint(config.pipeline_max, ==, 1);
+        g_assert_cmpuint(config.inline_max, ==, 6);
+        config_done(&config);
+
+        /* Of the same name, /etc counts more than /run, and that more than /usr. */
+        tree_write(&tree, "/run/objmapper/objmapper.conf.d/90-z.conf", "[Server]\nMaxStreams=10\n");
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.streams_max, ==, 10);
+        config_done(&config);
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d/90-z.conf", "[Server]\nMaxStreams=11\n");
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.streams_max, ==, 11);
+        g_assert_cmpstr(tree.messages->str, ==, "");
+        config_done(&config);
+
+        tree_done(&tree);
+}
+
+static void test_masks(void) {
+        struct tree tree = tree_new();
+        struct config config;
+
+        tree_write(&tree, "/usr/lib/objmapper/objmapper.conf", "[Server]\nMaxStreams=2\n");
+        tree_link(&tree, "/run/objmapper/objmapper.conf", "/dev/null");
+        tree_write(&tree, "/usr/lib/objmapper/objmapper.conf.d/1.conf", "[Server]\nMaxPipeline=2\n");
+        tree_link(&tree, "/etc/objmapper/objmapper.conf.d/1.conf", "/dev/null");
+        tree_write(&tree, "/usr/lib/objmapper/objmapper.conf.d/2.conf", "[Server]\nInlineMax=2\n");
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d/2.conf", "");
+        assert_ok(tree_load(&tree, &config));
+        g_assert_cmpuint(config.streams_max, ==, 8);
+        g_assert_cmpuint(config.pipeline_max, ==, 256);
+        g_assert_cmpuint(config.inline_max, ==, 16 << 10);
+        g_assert_cmpstr(tree.messages->str, ==, "");
+        config_done(&config);
+        tree_done(&tree);
+}
+
+static void test_bad_files(void) {
+        struct tree tree = tree_new();
+        struct config config = { .pipeline_max = 77 };
+
+        /* All that is wrong is told, and nothing is given out. */
+        tree_write(&tree, "/etc/objmapper/objmapper.conf", "[Server]\nMaxStreams=x\nMaxPipeline=1\n");
+        tree_write(&tree, "/run/objmapper/objmapper.conf.d/1.conf", "[Server]\nUnknown=1\nMaxOutput=y\n");
+        assert_errno(tree_load(&tree, &config), -EINVAL);
+        g_assert_cmpstr(tree.messages->str, ==,
+                        "E /etc/objmapper/objmapper.conf:2: MaxStreams=x: not understood: expected a whole "
+                        "number from 1 to 1024.\n"
+                        "W /run/objmapper/objmapper.conf.d/1.conf:2: Unknown setting Unknown= in section "
+                        "[Server], ignored.\n"
+                        "E /run/objmapper/objmapper.conf.d/1.conf:3: MaxOutput=y: not understood: expected a "
+                        "size such as 16K or 4M, from 64K to 1G.\n");
+        g_assert_cmpuint(config.pipeline_max, ==, 77);
+        tree_done(&tree);
+
+        /* Neither a folder nor a pipe is a file; a dangling link is no file. */
+        tree = tree_new();
+        g_free(tree_path(&tree, "/etc/objmapper/objmapper.conf/x"));
+        tree_link(&tree, "/etc/objmapper/objmapper.conf.d/1.conf", "nowhere");
+        {
+                g_autofree char *path = tree_path(&tree, "/etc/objmapper/objmapper.conf.d/2.conf");
+
+                g_assert_cmpint(mkfifo(path, 0644), ==, 0);
+        }
+        assert_errno(tree_load(&tree, &config), -EINVAL);
+        g_assert_cmpstr(tree.messages->str, ==,
+                        "E /etc/objmapper/objmapper.conf: Can't read: not a regular file.\n"
+                        "E /etc/objmapper/objmapper.conf.d/2.conf: Can't read: not a regular file.\n");
+        tree_done(&tree);
+
+        tree = tree_new();
+        tree_write(&tree, "/etc/objmapper/objmapper.conf.d", "");
+        tree_link(&tree, "/etc/objmapper/objmapper.conf", "objmapper.conf");
+        assert_errno(tree_load(&tree, &config), -ELOOP);
+        g_assert_cmpstr(tree.messages->str, ==,
+                        "E /etc/objmapper/objmapper.conf: Can't open: Too many levels of symbolic links.\n"
+                        "E /etc/objmapper/objmapper.conf.d: Can't open: Not a directory.\n");
+        tree_done(&tree);
+}
+
+static void test_one_file(void) {
+        struct tree tree = tree_new();
+        g_autofree char *path = tree_path(&tree, "/my.conf");
+        struct config_source source = { .name = "objmapper", .root = tree.root, .file = path };
+        struct config config;
+
+        tree_write(&tree, "/etc/objmapper/objmapper.conf", "[Server]\nMaxStreams=2\n");
+        assert_errno(config_load(&config, &source, collect, tree.messages), -ENOENT);
+        g_assert_nonnull(strstr(tree.messages->str, "/my.conf: Can't open: No such file or directory.\n"));
+
+        tree_write(&tree, "/my.conf", "[Server]\nMaxPipeline=3\n");
+        assert_ok(config_load(&config, &source, NULL, NULL));
+        g_assert_cmpuint(config.streams_max, ==, 8);
+        g_assert_cmpuint(config.pipeline_max, ==, 3);
+        config_done(&config);
+
+        source.file = "/dev/null";
+        assert_ok(config_load(&config, &source, NULL, NULL));
+        config_done(&config);
+        tree_done(&tree);
+}
+
+static void test_user(void) {
+        struct tree tree = tree_new();
+        struct config_source source = { .name = "objmapper@one", .root = tree.root, .user = true };
+        struct config config;
+
+        tree_write(&tree, "/etc/objmapper/objmapper@one.conf", "[Server]\nMaxStreams=2\n");
+        tree_write(&tree, "/h/.config/objmapper/objmapper@one.conf", "[Server]\nMaxStreams=3\n");
+        tree_write(&tree, "/h/.local/share/objmapper/objmapper@one.conf.d/a.conf",
+                   "[Server]\nMaxPipeline=3\n");
+        tree_write(&tree, "/c/objmapper/objmapper@one.conf", "[Server]\nMaxStreams=4\n");
+        tree_write(&tree, "/r/objmapper/objmapper@one.conf.d/b.conf", "[Server]\nMaxPipeline=4\n");
+
+        g_setenv("HOME", "/h", TRUE);
+        g_unsetenv("XDG_CONFIG_HOME");
+        g_unsetenv("XDG_RUNTIME_DIR");
+        assert_ok(config_load(&config, &source, NULL, NULL));
+        g_assert_cmpuint(config.streams_max, ==, 3);
+        g_assert_cmpuint(config.pipeline_max, ==, 3);
+        config_done(&config);
+
+        g_setenv("XDG_CONFIG_HOME", "/c", TRUE);
+        g_setenv("XDG_RUNTIME_DIR", "/r", TRUE);
+        assert_ok(config_load(&config, &source, NULL, NULL));
+        g_assert_cmpuint(config.streams_max, ==, 4);
+        g_assert_cmpuint(config.pipeline_max, ==, 4);
+        config_done(&config);
+
+        g_unsetenv("HOME");
+        g_unsetenv("XDG_CONFIG_HOME");
+        g_unsetenv("XDG_RUNTIME_DIR");
+        assert_ok(config_load(&config, &source, NULL, NULL));
+        g_assert_cmpuint(config.streams_max, ==, 8);
+        config_done(&config);
+        tree_done(&tree);
+}
+
+int main(int argc, char *argv[]) {
+        g_test_init(&argc, &argv, NULL);
+        harness_add("/config/defaults", test_defaults);
+        harness_add("/config/syntax", test_syntax);
+        harness_add("/config/continuation", test_continuation);
+        harness_add("/config/last-wins", test_last_wins);
+        harness_add("/config/unknown", test_unknown);
+        harness_add("/config/lines-that-are-none", test_lines_that_are_none);
+        harness_add("/config/bytes", test_bytes);
+        harness_add("/config/sizes", test_sizes);
+        harness_add("/config/times", test_times);
+        harness_add("/config/levels", test_levels);
+        harness_add("/config/paths", test_paths);
+        harness_add("/config/no-files", test_no_files);
+        harness_add("/config/folders", test_folders);
+        harness_add("/config/masks", test_masks);
+        harness_add("/config/bad-files", test_bad_files);
+        harness_add("/config/one-file", test_one_file);
+        harness_add("/config/user", test_user);
+        return g_test_run();
+}
