@@ -6,7 +6,9 @@
  * tests/data hold both to it.
  *
  * A frame is a head and a body. The head is 32 fixed bytes and fields (tag, size, value) up to head_size; the
- * body is body_size bytes that follow it whole. All numbers are little-endian. */
+ * body is body_size bytes that follow it whole. All numbers are little-endian. Nothing is padded or aligned.
+ *
+ * A field: tag (u16), zero (u16, ignored), the value's size (u32), value. The order of fields is free. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -98,16 +100,17 @@ enum proto_tag {
         PROTO_TAG_RANGE = 5,         /* must: struct proto_range */
         PROTO_TAG_IF_NONE_MATCH = 6, /* must: struct proto_etag */
         PROTO_TAG_IF_ABSENT = 7,     /* must: empty */
-        PROTO_TAG_IF_GENERATION = 8, /* must: u64 */
+        PROTO_TAG_IF_GENERATION = 8, /* must: u64, not 0 */
         PROTO_TAG_STALE_OK = 9,      /* empty: an expired object is welcome too */
         PROTO_TAG_METADATA = 10,     /* must: a metadata block */
-        PROTO_TAG_SIZE = 11,         /* must: u64, the whole body of a streamed put, where known */
+        PROTO_TAG_SIZE = 11,         /* must: u64, the whole body of a streamed put, where known; of an inline
+                                        one it is body_size */
         PROTO_TAG_CHECKSUM = 12,     /* must: u64, XXH3-64 of the whole body */
-        PROTO_TAG_TTL = 13,          /* must: u64 milliseconds */
+        PROTO_TAG_TTL = 13,          /* must: u64 milliseconds; 0: for ever */
         PROTO_TAG_INFO = 14,         /* struct proto_info */
         PROTO_TAG_USAGE = 15,        /* struct proto_usage */
         PROTO_TAG_CURSOR = 16,       /* must: opaque bytes of an earlier reply */
-        PROTO_TAG_LIMIT = 17,        /* must: u32, entries of a page */
+        PROTO_TAG_LIMIT = 17,        /* must: u32, entries of a page; 0, or above: PROTO_PAGE_MAX */
         PROTO_TAG_COUNT = 18,        /* u64: objects purged, entries listed */
         PROTO_TAG_TEXT = 19,         /* UTF-8 for people: what was wrong, and where */
         PROTO_TAG_MAX,
@@ -221,20 +224,23 @@ struct proto_message {
  * PROTO_HEAD_MAX: the stream can't be followed any more. */
 int proto_head_decode(const uint8_t p[static PROTO_HEAD_FIXED], struct proto_head *ret);
 
-/* Decodes a whole head, fields and all; size is its head_size. Limits are checked here: the length of a URI,
- * of a metadata block and its pairs, no NUL in a URI, fixed sizes, no field twice, and that the fields a
- * request of this type needs are there and none that it can't have. Types, replies included, that this
- * version does not know are decoded without such checks. Returns 0, or -EBADMSG        the head is malformed
- *   -EOPNOTSUPP     an unknown field that must be understood, or flag or mode
- * and then *ret_what names the culprit (a string constant, for the reply's text). ret->head is filled in any
- * case: the frame can be answered and skipped. */
+/* Decodes a whole head, fields and all; size is its head_size. Everything that the head alone can say is
+ * checked here: the length of each field, no field twice, no NUL in a URI, the pairs of a metadata block,
+ * that the fields that a frame of this type (a reply: with this status) needs are there and none that it
+ * can't have, and that id, status, mode, flags, body and descriptor go with them. So a reply to get that was
+ * decoded as OK carries what its mode says, and as many bytes as INFO or RANGE say. Types, replies included,
+ * that this version does not know are decoded without such rules. Returns 0, or -EBADMSG     the head is
+ * malformed -EOPNOTSUPP  an unknown field that must be understood, or flag or mode and then *ret_what says
+ * what is wrong (a string constant, for the reply's text). ret->head is filled in any case, so that the frame
+ * can be answered and skipped. */
 int proto_message_decode(const uint8_t *p, size_t size, struct proto_message *ret, const char **ret_what);
 
-/* Bytes that the head takes when encoded, head.head_size being ignored. */
+/* Bytes that the head takes when encoded, head.head_size being ignored. SIZE_MAX: more than that. */
 size_t proto_message_size(const struct proto_message *message);
 
-/* Encodes the head at p, head_size computed. Returns the bytes written, or -ENOBUFS when size is too small,
- * or -EMSGSIZE when the head would be above PROTO_HEAD_MAX. */
+/* Encodes the head at p, head_size computed, the fields in the order of their tags. What decoding would
+ * refuse is not looked for. Returns the bytes written, or -ENOBUFS when size is too small, or -EMSGSIZE when
+ * the head would be above PROTO_HEAD_MAX. */
 ssize_t proto_message_encode(const struct proto_message *message, uint8_t *p, size_t size);
 
 /* Writes a descriptor's place into an encoded head: known only when the batch is sent. */
@@ -257,7 +263,7 @@ int proto_metadata_check(struct proto_bytes block);
 int proto_metadata_append(uint8_t *buffer, size_t size, size_t *position, const struct proto_pair *pair);
 
 /* An entry of a list reply's body: size of the entry after this field (u32), then info (56 bytes), then the
- * URI. */
+ * URI. Reading: 1, or 0 at the end, or -EBADMSG. Appending: 0, or -EINVAL (not a URI), -ENOBUFS. */
 struct proto_entry {
         struct proto_info info;
         struct proto_bytes uri;
@@ -266,8 +272,9 @@ struct proto_entry {
 int proto_entry_next(struct proto_bytes body, size_t *position, struct proto_entry *ret);
 int proto_entry_append(uint8_t *buffer, size_t size, size_t *position, const struct proto_entry *entry);
 
-/* A counter of a stats reply's body: the name's size (u16, 1 to PROTO_COUNTER_NAME_MAX), value (u64), name.
- * Names are added in later versions: a client shows what it does not know. */
+/* A counter of a stats reply's body: the name's size (u16, 1 to PROTO_COUNTER_NAME_MAX), value (u64), name
+ * (printable ASCII, no space). Names are added in later versions: a client shows what it does not know.
+ * Reading: 1, or 0 at the end, or -EBADMSG. Appending: 0, or -EINVAL (not a name), -ENOBUFS. */
 struct proto_counter {
         struct proto_bytes name;
         uint64_t value;
