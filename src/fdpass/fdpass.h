@@ -55,10 +55,13 @@ ssize_t fdpass_read(int socket, void *buffer, size_t size, struct fdpass_fds *re
 /* Sends one whole message. to: the destination of an unconnected datagram socket, or NULL for a connected
  * one. data may be NULL when size is 0. A stream socket that fills up after the first byte is waited for,
  * also when it is non-blocking, so that a message is never sent in part; SO_SNDTIMEO, where set, bounds each
- * wait. Returns 0, or -EINVAL        too many descriptors, or size over UINT32_MAX -EMSGSIZE      larger than
- * the socket takes in one packet -EAGAIN        nothing was sent, and would have had to wait -ETOOMANYREFS as
- * for fdpass_write() -ETIMEDOUT, -EPIPE, -ECONNRESET  perhaps in the middle of a message: a stream is of no
- * use any more or another errno of sendmsg(2), negative. */
+ * wait. Returns 0, or
+ *   -EINVAL        too many descriptors, or size over UINT32_MAX
+ *   -EMSGSIZE      larger than the socket takes in one packet
+ *   -EAGAIN        nothing was sent, and would have had to wait
+ *   -ETOOMANYREFS  as for fdpass_write()
+ *   -ETIMEDOUT, -EPIPE, -ECONNRESET  perhaps in the middle of a message: a stream is of no use any more
+ * or another errno of sendmsg(2), negative. */
 int fdpass_send(int socket,
                 const struct sockaddr *to,
                 socklen_t to_size,
@@ -82,8 +85,7 @@ int fdpass_send(int socket,
  *   -ETIMEDOUT  the stream stopped inside a message
  *   -EAGAIN     nothing there
  * or any other errno of recvmsg(2), negative. A stream is of no use after -EBADMSG and -ETIMEDOUT. Unless 1
- * is returned ret_fds is empty. That descriptors were lost is not an error here: ret_fds->truncated says so.
- */
+ * is returned ret_fds is empty. That descriptors were lost is not an error here: ret_fds->truncated says so. */
 int fdpass_recv(int socket,
                 uint32_t *ret_operation,
                 void *data,
@@ -98,8 +100,7 @@ int fdpass_recv(int socket,
  * first of a batch when not all fit, so the indices that were not received are lost, and only those.
  *
  * What waits is bounded: an honest peer's batches are claimed by frames that come with them, so a queue that
- * is full belongs to a stream that lies, or to a caller that reads on and on without looking at its frames.
- */
+ * is full belongs to a stream that lies, or to a caller that reads on and on without looking at its frames. */
 struct fdpass_queue;
 
 #define FDPASS_QUEUE_BATCHES_MAX 1024

@@ -130,7 +130,8 @@ struct proto_head {
         uint64_t body_size; /* 16: bytes that follow the head */
         uint16_t status;    /* 24: enum proto_status; 0 in requests */
         uint16_t reserved;  /* 26: sent as 0, ignored */
-        uint16_t fd_index;  /* 28: of this reply's descriptor in its batch */
+        uint16_t fd_index;  /* 28: of this reply's descriptor in its batch; the message that brings a batch
+                                   begins with the first byte of a head, never inside a body */
         uint16_t fd_count;  /* 30: descriptors of the batch; 0: this reply has none */
 };
 
@@ -229,10 +230,11 @@ int proto_head_decode(const uint8_t p[static PROTO_HEAD_FIXED], struct proto_hea
  * that the fields that a frame of this type (a reply: with this status) needs are there and none that it
  * can't have, and that id, status, mode, flags, body and descriptor go with them. So a reply to get that was
  * decoded as OK carries what its mode says, and as many bytes as INFO or RANGE say. Types, replies included,
- * that this version does not know are decoded without such rules. Returns 0, or -EBADMSG     the head is
- * malformed -EOPNOTSUPP  an unknown field that must be understood, or flag or mode and then *ret_what says
- * what is wrong (a string constant, for the reply's text). ret->head is filled in any case, so that the frame
- * can be answered and skipped. */
+ * that this version does not know are decoded without such rules. Returns 0, or
+ *   -EBADMSG     the head is malformed
+ *   -EOPNOTSUPP  an unknown field that must be understood, or flag or mode
+ * and then *ret_what says what is wrong (a string constant, for the reply's text). ret->head is filled in any
+ * case, so that the frame can be answered and skipped. */
 int proto_message_decode(const uint8_t *p, size_t size, struct proto_message *ret, const char **ret_what);
 
 /* Bytes that the head takes when encoded, head.head_size being ignored. SIZE_MAX: more than that. */
