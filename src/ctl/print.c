@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "print.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+#include "clock.h"
+#include "macro.h"
+
+/* The size of the UTF-8 character at data, 0 when there is none: overlong forms, surrogates and what is above
+ * U+10FFFF are none. */
+static size_t utf8_size(const uint8_t *data, size_t size) {
+        size_t n;
+        uint32_t c;
+
+        if (data[0] < 0x80)
+                return 1;
+        if (data[0] < 0xc2 || data[0] > 0xf4)
+                return 0;
+
+        n = data[0] < 0xe0 ? 2 : data[0] < 0xf0 ? 3 : 4;
+        if (n > size)
+                return 0;
+
+        c = data[0] & (0xffU >> (n + 1));
+        for (size_t i = 1; i < n; i++) {
+                if ((data[i] & 0xc0) != 0x80)
+                        return 0;
+                c = c << 6 | (data[i] & 0x3f);
+        }
+
+        if ((n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) || (c >= 0xd800 && c < 0xe000))
+                return 0;
+
+        return n;
+}
+
+void print_escaped(FILE *out, const void *data, size_t size) {
+        const uint8_t *p = data;
+
+        while (size > 0) {
+                size_t n = utf8_size(p, size);
+                /* U+0080 to U+009F are control characters too: a terminal may take U+009B for ESC [. */
+                bool c1 = n == 2 && p[0] == 0xc2 && p[1] < 0xa0;
+
+                if (*p == '\n')
+                        fputs("\\n", out);
+                else if (*p == '\t')
+                        fputs("\\t", out);
+                else if (*p == '\\')
+                        fputs("\\\\", out);
+                else if (n == 0 || c1 || *p < ' ' || *p == 0x7f) {
+                        n = MAX(n, 1U);
+                        for (size_t i = 0; i < n; i++)
+                                fprintf(out, "\\x%02x", p[i]);
+                } else
+                        fwrite(p, 1, n, out);
+
+                n = MAX(n, 1U);
+                p += n;
+                size -= n;
+        }
+}
+
+void print_json_string(FILE *out, const void *data, size_t size) {
+        const uint8_t *p = data;
+
+        fputc('"', out);
+
+        while (size > 0) {
+                size_t n = utf8_size(p, size);
+
+                if (n == 0)
+                        fputs("\\ufffd", out);
+                else if (*p == '"' || *p == '\\')
+                        fprintf(out, "\\%c", *p);
+                else if (*p < ' ' || *p == 0x7f)
+                        fprintf(out, "\\u%04x", *p);
+                else
+                        fwrite(p, 1, n, out);
+
+                n = MAX(n, 1U);
+                p += n;
+                size -= n;
+        }
+
+        fputc('"', out);
+}
+
+const char *time_text(uint64_t usec, char buffer[static TIME_TEXT_MAX]) {
+        time_t seconds = (time_t) (usec / USEC_PER_SEC);
+        struct tm tm;
+
+        if (!gmtime_r(&seconds, &tm) || strftime(buffer, TIME_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+                snprintf(buffer, TIME_TEXT_MAX, "@%" PRIu64, usec / USEC_PER_SEC);
+
+        return buffer;
+}
+
+const char *bytes_text(uint64_t bytes, char buffer[static BYTES_TEXT_MAX]) {
+        static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+        double value = (double) bytes;
+        size_t unit = 0;
+
+        if (bytes < 1024) {
+                snprintf(buffer, BYTES_TEXT_MAX, "%" PRIu64 " B", bytes);
+                return buffer;
+        }
+
+        for (value /= 1024; value >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
+                value /= 1024;
+
+        snprintf(buffer, BYTES_TEXT_MAX, "%.1f %s", value, units[unit]);
+        return buffer;
+}
