@@ -24,12 +24,12 @@
 
 struct storage;
 
-/* What the store has to tell that is no call's result. Called from any thread of the store; must not call
- * back. */
+/* What the store has to tell that is no call's result. Called from any thread, one that is in a call to the
+ * store included; must not call back. */
 enum storage_event {
-        STORAGE_EVENT_DAMAGED, /* a body is missing or has a wrong size: the object is absent from now on */
-        STORAGE_EVENT_WRITE_FAILED, /* a transaction failed: error says why; logged once per change of state
-                                     */
+        STORAGE_EVENT_DAMAGED,      /* a body is missing (-ENOENT) or has a wrong size (-EMSGSIZE), or the
+                                       record can't be read (-EBADMSG): the object is absent from now on */
+        STORAGE_EVENT_WRITE_FAILED, /* a transaction failed: error says why; once per change of state */
         STORAGE_EVENT_WRITE_RECOVERED,
         STORAGE_EVENT_VIEW_UNUSABLE, /* bodies are opened directly: the view is not the same folder or not
                                         read-only */
@@ -100,14 +100,17 @@ struct storage_object {
 /* Frees what the struct holds (and closes fd); it can be used again. */
 void storage_object_done(struct storage_object *object);
 
-#define STORAGE_GET_OPEN \
-        (1U << 0) /* open the body's file; without it fd stays -EBADF, and no hit is counted */
+#define STORAGE_GET_OPEN  (1U << 0) /* open the body's file and count a hit */
 #define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome */
 
 /* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is
- * opened. Returns 0, or 1          known is still right: info and metadata are filled, fd is not -ENOENT
- * absent -ESTALE    expired (info is filled) -EINVAL    not a URI -EIO       the body is there but can't be
- * opened; -EMFILE, -ENFILE, -ENOMEM. */
+ * opened. Without STORAGE_GET_OPEN the body of a file is not opened. Returns 0, or
+ *   1                known is still right: info and metadata are filled
+ *   -ENOENT          absent
+ *   -ESTALE          expired: info and metadata are filled
+ *   -EINVAL          not a URI
+ *   -EIO             it may be there but can't be read
+ *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (more gets at once than the dictionary takes, 1,000). */
 int storage_get(struct storage *storage,
                 const void *uri,
                 size_t uri_size,

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+
+#include "clock.h"
+#include "upload.h"
+#include "writer.h"
+
+static bool is_expired(const struct record *record, uint64_t now_usec) {
+        return record->info.expires_usec != 0 && record->info.expires_usec <= now_usec;
+}
+
+/* What is at a change's URI. */
+struct place {
+        struct key key;
+        struct record record;
+        bool has_value;      /* there is a record, maybe a damaged one */
+        bool has_record;     /* ... that can be read */
+        struct purge *purge; /* ... and is gone but for this purge's coming to it */
+};
+
+static int find_place(struct writer *writer,
+                      MDB_txn *txn,
+                      const struct storage_change *change,
+                      struct place *ret) {
+        int r;
+
+        ret->purge = NULL;
+        r = dictionary_find(writer->storage->dictionary, txn, change->uri, change->uri_size, &ret->key,
+                            &ret->record);
+        ret->has_record = r >= 0;
+        ret->has_value = r >= 0 || r == -EBADMSG;
+        if (ret->has_record)
+                ret->purge = writer_find_purge(writer, &ret->record);
+
+        return r == -ENOENT || r == -EBADMSG ? 0 : r;
+}
+
+static bool is_present(const struct place *place) {
+        return place->has_record && !place->purge;
+}
+
+static int check_generation(const struct place *place, const struct storage_change *change) {
+        if (change->if_generation == 0)
+                return 0;
+        if (!is_present(place))
+                return -ENOENT;
+
+        return place->record.info.etag.generation == change->if_generation ? 0 : -ECANCELED;
+}
+
+static uint64_t subtract(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+void batch_drop(struct batch *batch, const struct record *record) {
+        batch->state.objects = subtract(batch->state.objects, 1);
+        batch->state.bytes = subtract(batch->state.bytes, record->info.size);
+        if (record->blob == 0)
+                batch->state.objects_inline = subtract(batch->state.objects_inline, 1);
+        else {
+                assert(batch->n_unlinked < BATCH_MAX);
+                batch->unlinked[batch->n_unlinked++] = record->blob;
+        }
+}
+
+void batch_drop_unreadable(struct batch *batch) {
+        batch->state.objects = subtract(batch->state.objects, 1);
+}
+
+static void drop_value(struct batch *batch, const struct place *place) {
+        if (place->has_record) {
+                batch_drop(batch, &place->record);
+                if (place->purge)
+                        place->purge->early++;
+        } else if (place->has_value)
+                batch_drop_unreadable(batch);
+}
+
+static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
+        uint64_t ttl_usec;
+
+        if (ttl_msec == 0)
+                return 0;
+        if (__builtin_mul_overflow(ttl_msec, USEC_PER_MSEC, &ttl_usec) ||
+            __builtin_add_overflow(now_usec, ttl_usec, &ttl_usec))
+                return UINT64_MAX;
+
+        return ttl_usec;
+}
+
+/* The body's file gets its name once, even when the transaction is tried again. */
+static int publish(struct writer *writer, struct storage_change *change) {
+        struct storage_upload *upload = change->upload;
+        int r;
+
+        if (upload->fd < 0 || change->blob != 0)
+                return 0;
+
+        r = blob_publish(&writer->storage->blobs, upload->fd, upload->staged, writer->next_blob);
+        if (r < 0)
+                return r;
+
+        change->blob = writer->next_blob++;
+        return 0;
+}
+
+static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
+        uint64_t now_usec = clock_usec(CLOCK_REALTIME);
+        struct batch *batch = &writer->batch;
+        struct storage_upload *upload = change->upload;
+        struct record record;
+        struct place place;
+        int r;
+
+        if (change->mark == 0) {
+                change->result = writer->numbers_error;
+                return 0;
+        }
+
+        r = find_place(writer, txn, change, &place);
+        if (r < 0)
+                return r;
+
+        change->result = check_generation(&place, change);
+        if (change->result >= 0 && change->if_absent && is_present(&place) &&
+            !is_expired(&place.record, now_usec))
+                change->result = -EEXIST;
+        if (change->result >= 0)
+                change->result = publish(writer, change);
+        if (change->result < 0)
+                return 0;
+
+        record = (struct record){
+                .info.etag.generation = change->mark,
+                .info.etag.metadata_version = 1,
+                .info.size = upload->size,
+                .info.checksum = upload->checksum,
+                .info.stored_usec = now_usec,
+                .info.expires_usec = expires_after(now_usec, change->ttl_msec),
+                .blob = change->blob,
+                .uri = change->uri,
+                .uri_size = change->uri_size,
+                .metadata = change->metadata,
+                .metadata_size = change->metadata_size,
+                .body = upload->buffer,
+        };
+
+        drop_value(batch, &place);
+        r = dictionary_put(writer->storage->dictionary, txn, &place.key, &record);
+        if (r < 0)
+                return r;
+
+        batch->state.objects++;
+        batch->state.objects_inline += record.blob == 0;
+        batch->state.bytes += upload->size;
+        batch->n_written++;
+        batch->n_put++;
+        batch->bytes_put += upload->size;
+        change->info = record.info;
+        return 0;
+}
+
+static int apply_set_metadata(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
+        struct dictionary *dictionary = writer->storage->dictionary;
+        struct place place;
+        int r;
+
+        r = find_place(writer, txn, change, &place);
+        if (r < 0)
+                return r;
+
+        change->result = is_present(&place) ? check_generation(&place, change) : -ENOENT;
+        if (change->result < 0)
+                return 0;
+
+        r = dictionary_keep(dictionary, &place.record);
+        if (r < 0)
+                return r;
+
+        place.record.metadata = change->metadata;
+        place.record.metadata_size = change->metadata_size;
+        place.record.info.etag.metadata_version++;
+        r = dictionary_put(dictionary, txn, &place.key, &place.record);
+        if (r < 0)
+                return r;
+
+        writer->batch.n_written++;
+        change->info = place.record.info;
+        return 0;
+}
+
+static int apply_remove(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
+        struct batch *batch = &writer->batch;
+        struct place place;
+        int r;
+
+        r = find_place(writer, txn, change, &place);
+        if (r < 0)
+                return r;
+
+        change->result = is_present(&place) ? check_generation(&place, change) : -ENOENT;
+        if (change->result >= 0)
+                change->info = place.record.info;
+        else if (!place.has_value || place.has_record)
+                return 0;
+
+        /* A damaged one is as good as absent; it goes all the same. */
+        drop_value(batch, &place);
+        r = dictionary_delete(writer->storage->dictionary, txn, &place.key);
+        if (r < 0)
+                return r;
+
+        batch->n_written++;
+        batch->n_removed += change->result >= 0;
+        return 0;
+}
+
+int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
+        int r;
+
+        if (!is_uri(change->uri, change->uri_size) || change->metadata_size > STORAGE_METADATA_MAX) {
+                change->result = -EINVAL;
+                return 0;
+        }
+
+        switch (change->kind) {
+        case STORAGE_PUT:
+                r = apply_put(writer, txn, change);
+                break;
+        case STORAGE_SET_METADATA:
+                r = apply_set_metadata(writer, txn, change);
+                break;
+        case STORAGE_REMOVE:
+                r = apply_remove(writer, txn, change);
+                break;
+        default:
+                change->result = -EINVAL;
+                return 0;
+        }
+
+        change->info.etag.store_id = writer->storage->id;
+        writer->batch.n_changes += r >= 0 && change->result >= 0;
+        return r;
+}

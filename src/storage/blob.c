@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "blob.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "cleanup.h"
+#include "macro.h"
+
+#define FOLDER_BITS   12
+#define FOLDER_DIGITS 13
+#define NAME_DIGITS   16
+
+/* "FOLDER/BLOB", both in hexadecimal. */
+struct blob_path {
+        char text[FOLDER_DIGITS + 1 + NAME_DIGITS + 1];
+};
+
+/* Each get makes one of these: not worth printf's time. */
+static char *format_hex(char *p, uint64_t number, unsigned n_digits) {
+        for (unsigned i = n_digits; i > 0; i--, number >>= 4)
+                p[i - 1] = "0123456789abcdef"[number & 15];
+
+        p[n_digits] = 0;
+        return p + n_digits;
+}
+
+static void path_of(struct blob_path *path, uint64_t blob) {
+        char *p = format_hex(path->text, blob >> FOLDER_BITS, FOLDER_DIGITS);
+
+        *p++ = '/';
+        (void) format_hex(p, blob, NAME_DIGITS);
+}
+
+static int open_folder(int dir_fd, const char *name) {
+        int fd;
+
+        if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+                return -errno;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
+/* A file without a name gets one through /proc. */
+static bool can_make_unnamed(int fd) {
+        char name[sizeof("/proc/self/fd/") + 11];
+        _cleanup_close_ int file = openat(fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0400);
+
+        if (file < 0)
+                return errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL;
+
+        (void) snprintf(name, sizeof(name), "/proc/self/fd/%i", file);
+        return access(name, F_OK) >= 0;
+}
+
+static int empty_folder(int fd) {
+        _cleanup_close_ int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir;
+        int r = 0;
+
+        if (again < 0)
+                return -errno;
+
+        dir = fdopendir(again);
+        if (!dir)
+                return -errno;
+        again = -EBADF;
+
+        errno = 0;
+        for (struct dirent *entry; (entry = readdir(dir)); errno = 0)
+                if (entry->d_name[0] != '.' && unlinkat(fd, entry->d_name, 0) < 0) {
+                        r = -errno;
+                        break;
+                }
+        if (r == 0)
+                r = -errno;
+
+        (void) closedir(dir);
+        return r;
+}
+
+int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
+        *blobs = BLOBS_INIT;
+
+        blobs->fd = open_folder(dir_fd, "blobs");
+        if (blobs->fd < 0)
+                return blobs->fd;
+
+        if (!no_tmpfile && can_make_unnamed(blobs->fd))
+                return 0;
+
+        blobs->staging_fd = open_folder(dir_fd, "staging");
+        if (blobs->staging_fd < 0)
+                return blobs->staging_fd;
+
+        return empty_folder(blobs->staging_fd);
+}
+
+void blobs_close(struct blobs *blobs) {
+        for (size_t i = 0; i < ARRAY_SIZE(blobs->folders); i++)
+                close_fdp(&blobs->folders[i].fd);
+        close_fdp(&blobs->staging_fd);
+        close_fdp(&blobs->view_fd);
+        close_fdp(&blobs->fd);
+}
+
+int blobs_use_view(struct blobs *blobs, const char *view) {
+        _cleanup_close_ int fd = open(view, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct stat ours, theirs;
+        struct statvfs fs;
+
+        if (fd < 0 || fstat(fd, &theirs) < 0 || fstat(blobs->fd, &ours) < 0 || fstatvfs(fd, &fs) < 0)
+                return -errno;
+        if (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
+                return -EXDEV;
+        if (!(fs.f_flag & ST_RDONLY))
+                return -EPERM;
+
+        blobs->view_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int blob_make(struct blobs *blobs, int *ret_fd, uint64_t *ret_staged) {
+        char name[NAME_DIGITS + 1];
+        uint64_t staged = 0;
+        int fd;
+
+        if (blobs->staging_fd < 0)
+                fd = openat(blobs->fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0400);
+        else {
+                staged = __atomic_add_fetch(&blobs->n_staged, 1, __ATOMIC_RELAXED);
+                (void) format_hex(name, staged, NAME_DIGITS);
+                fd = openat(blobs->staging_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
+                            0400);
+        }
+        if (fd < 0)
+                return -errno;
+
+        *ret_fd = fd;
+        *ret_staged = staged;
+        return 0;
+}
+
+void blob_unstage(struct blobs *blobs, uint64_t staged) {
+        char name[NAME_DIGITS + 1];
+
+        (void) format_hex(name, staged, NAME_DIGITS);
+        (void) unlinkat(blobs->staging_fd, name, 0);
+}
+
+/* Makes sure that the folder of blob exists and is among those to be synced. */
+static int note_folder(struct blobs *blobs, uint64_t blob, int *ret_fd) {
+        uint64_t number = blob >> FOLDER_BITS;
+        struct blob_folder *folder = NULL;
+        char name[FOLDER_DIGITS + 1];
+        int r;
+
+        for (size_t i = 0; i < ARRAY_SIZE(blobs->folders); i++)
+                if (blobs->folders[i].fd < 0)
+                        folder = &blobs->folders[i];
+                else if (blobs->folders[i].number == number) {
+                        *ret_fd = blobs->folders[i].fd;
+                        return 0;
+                }
+
+        if (!folder) { /* only after a row of failures: numbers come in order */
+                r = blobs_sync(blobs);
+                if (r < 0)
+                        return r;
+                folder = &blobs->folders[0];
+        }
+
+        (void) format_hex(name, number, FOLDER_DIGITS);
+        r = open_folder(blobs->fd, name);
+        if (r < 0)
+                return r;
+
+        folder->fd = r;
+        folder->number = number;
+        if (number >= blobs->next_folder) {
+                blobs->next_folder = number + 1;
+                blobs->is_folder_new = true;
+        }
+        *ret_fd = folder->fd;
+        return 0;
+}
+
+int blob_publish(struct blobs *blobs, int fd, uint64_t staged, uint64_t blob) {
+        char from[sizeof("/proc/self/fd/") + 11], to[NAME_DIGITS + 1];
+        int folder_fd, r;
+
+        r = note_folder(blobs, blob, &folder_fd);
+        if (r < 0)
+                return r;
+
+        (void) format_hex(to, blob, NAME_DIGITS);
+        if (staged != 0) {
+                (void) format_hex(from, staged, NAME_DIGITS);
+                r = linkat(blobs->staging_fd, from, folder_fd, to, 0);
+        } else {
+                (void) snprintf(from, sizeof(from), "/proc/self/fd/%i", fd);
+                r = linkat(AT_FDCWD, from, folder_fd, to, AT_SYMLINK_FOLLOW);
+        }
+
+        return r < 0 ? -errno : 0;
+}
+
+int blobs_sync(struct blobs *blobs) {
+        if (blobs->is_folder_new && fsync(blobs->fd) < 0)
+                return -errno;
+        blobs->is_folder_new = false;
+
+        for (size_t i = 0; i < ARRAY_SIZE(blobs->folders); i++) {
+                struct blob_folder *folder = &blobs->folders[i];
+
+                if (folder->fd < 0)
+                        continue;
+                if (fsync(folder->fd) < 0)
+                        return -errno;
+                close_fdp(&folder->fd);
+        }
+
+        return 0;
+}
+
+void blob_unlink(struct blobs *blobs, uint64_t blob) {
+        struct blob_path path;
+
+        path_of(&path, blob);
+        (void) unlinkat(blobs->fd, path.text, 0);
+}
+
+static int open_checked(int dir_fd, const char *path, uint64_t size) {
+        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size != size)
+                return -EMSGSIZE;
+
+        return TAKE_FD(fd);
+}
+
+int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size) {
+        struct blob_path path;
+        int fd;
+
+        path_of(&path, blob);
+        if (blobs->view_fd < 0 || __atomic_load_n(&blobs->is_view_lost, __ATOMIC_RELAXED))
+                return open_checked(blobs->fd, path.text, size);
+
+        fd = open_checked(blobs->view_fd, path.text, size);
+        if (fd != -ENOENT || faccessat(blobs->fd, path.text, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return fd;
+
+        return -EXDEV;
+}

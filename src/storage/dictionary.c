@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dictionary.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "bytes.h"
+#include "macro.h"
+
+#define READERS_MAX    1000 /* transactions at once */
+#define READER_TABLE   (READERS_MAX * 64 + 4096)
+#define POOL_SLOTS     64
+#define STATE_VERSION  1
+#define STATE_KEY      "state"
+#define KEY_HASH_SIZE  16
+#define KEY_CHAIN_SIZE (KEY_HEAD + 1 + KEY_HASH_SIZE) /* what the keys of one chain share */
+
+struct slot {
+        MDB_txn *txn; /* atomic */
+} __attribute__((aligned(64)));
+
+struct dictionary {
+        MDB_env *env;
+        MDB_dbi objects, meta;
+        uint64_t seed;
+        key_hash_fn hash;
+        uint8_t *buffer; /* the writer's */
+        size_t buffer_size;
+        struct slot pool[POOL_SLOTS];
+};
+
+static int to_errno(int r) {
+        if (r >= 0)
+                return -r;
+
+        switch (r) {
+        case MDB_NOTFOUND:
+                return -ENOENT;
+        case MDB_MAP_FULL:
+        case MDB_TXN_FULL:
+                return -ENOSPC;
+        case MDB_READERS_FULL:
+                return -EAGAIN;
+        case MDB_CORRUPTED:
+        case MDB_PAGE_NOTFOUND:
+        case MDB_INVALID:
+        case MDB_VERSION_MISMATCH:
+        case MDB_INCOMPATIBLE:
+                return -EUCLEAN;
+        default:
+                return -EIO;
+        }
+}
+
+static void hash_key(const void *data, size_t size, uint64_t seed, uint8_t ret[static 16]) {
+        XXH128_canonical_t canonical;
+
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(data, size, seed));
+        memcpy(ret, canonical.digest, KEY_HASH_SIZE);
+}
+
+/* LMDB maps its table of readers for writing. Its blocks must be there before: on a full disk a hole in it
+ * would be a SIGBUS. Before LMDB opens it, since closing the file would drop LMDB's lock. */
+static int allocate_reader_table(const char *path) {
+        _cleanup_free_ char *name = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+
+        if (asprintf(&name, "%s/lock.mdb", path) < 0)
+                return -ENOMEM;
+
+        fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+
+        /* Made whole by an earlier start, then grown by none. */
+        if (st.st_size >= READER_TABLE && (uint64_t) st.st_blocks * 512 >= READER_TABLE)
+                return 0;
+
+        return -posix_fallocate(fd, 0, READER_TABLE);
+}
+
+int dictionary_open(
+                struct dictionary **ret, const char *path, size_t map_size, uint64_t seed, key_hash_fn hash) {
+        _cleanup_(dictionary_freep) struct dictionary *dictionary = NULL;
+        MDB_txn *txn = NULL;
+        int r;
+
+        assert(ret);
+
+        r = allocate_reader_table(path);
+        if (r < 0)
+                return r;
+
+        dictionary = aligned_alloc(64, sizeof(*dictionary));
+        if (!dictionary)
+                return -ENOMEM;
+        memset(dictionary, 0, sizeof(*dictionary));
+        dictionary->seed = seed;
+        dictionary->hash = hash ?: hash_key;
+
+        r = mdb_env_create(&dictionary->env);
+        if (r == 0)
+                r = mdb_env_set_mapsize(dictionary->env, map_size);
+        if (r == 0)
+                r = mdb_env_set_maxreaders(dictionary->env, READERS_MAX);
+        if (r == 0)
+                r = mdb_env_set_maxdbs(dictionary->env, 8);
+        if (r == 0)
+                r = mdb_env_open(dictionary->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+        if (r == 0)
+                r = mdb_txn_begin(dictionary->env, NULL, 0, &txn);
+        if (r != 0)
+                return to_errno(r);
+
+        r = mdb_dbi_open(txn, "objects", MDB_CREATE, &dictionary->objects);
+        if (r == 0)
+                r = mdb_dbi_open(txn, "meta", MDB_CREATE, &dictionary->meta);
+        if (r != 0) {
+                mdb_txn_abort(txn);
+                return to_errno(r);
+        }
+
+        /* Writes nothing when both were there. */
+        r = mdb_txn_commit(txn);
+        if (r != 0)
+                return to_errno(r);
+
+        assert(mdb_env_get_maxkeysize(dictionary->env) >= KEY_MAX);
+        *ret = TAKE_PTR(dictionary);
+        return 0;
+}
+
+void dictionary_free(struct dictionary *dictionary) {
+        for (size_t i = 0; i < POOL_SLOTS; i++)
+                mdb_txn_abort(dictionary->pool[i].txn);
+
+        if (dictionary->env)
+                mdb_env_close(dictionary->env);
+        free(dictionary->buffer);
+        free(dictionary);
+}
+
+/* A thread comes back to its own slot most of the time: the address of one of its variables tells it. */
+static MDB_txn **own_slot(struct dictionary *dictionary) {
+        static __thread char here;
+
+        return &dictionary->pool[((uintptr_t) &here >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 58].txn;
+}
+
+int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret) {
+        MDB_txn *txn = __atomic_exchange_n(own_slot(dictionary), NULL, __ATOMIC_ACQUIRE);
+        int r;
+
+        if (txn) {
+                r = mdb_txn_renew(txn);
+                if (r != 0)
+                        mdb_txn_abort(txn);
+        } else
+                r = mdb_txn_begin(dictionary->env, NULL, MDB_RDONLY, &txn);
+        if (r != 0)
+                return to_errno(r);
+
+        *ret = txn;
+        return 0;
+}
+
+void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn) {
+        MDB_txn *none = NULL;
+
+        mdb_txn_reset(txn);
+        if (!__atomic_compare_exchange_n(own_slot(dictionary), &none, txn, false, __ATOMIC_RELEASE,
+                                         __ATOMIC_RELAXED))
+                mdb_txn_abort(txn);
+}
+
+int dictionary_write_begin(struct dictionary *dictionary, MDB_txn **ret) {
+        return to_errno(mdb_txn_begin(dictionary->env, NULL, 0, ret));
+}
+
+int dictionary_write_commit(MDB_txn *txn) {
+        return to_errno(mdb_txn_commit(txn));
+}
+
+void dictionary_write_abort(MDB_txn *txn) {
+        mdb_txn_abort(txn);
+}
+
+int dictionary_find_key(struct dictionary *dictionary,
+                        MDB_txn *txn,
+                        const void *key,
+                        size_t key_size,
+                        struct record *ret) {
+        MDB_val k = { key_size, (void *) key }, v;
+        int r;
+
+        r = mdb_get(txn, dictionary->objects, &k, &v);
+        if (r != 0)
+                return to_errno(r);
+
+        return record_decode(key, key_size, v.mv_data, v.mv_size, ret);
+}
+
+static void number_key(struct key *key, unsigned number) {
+        key->data[KEY_CHAIN_SIZE] = (uint8_t) (number >> 8);
+        key->data[KEY_CHAIN_SIZE + 1] = (uint8_t) number;
+}
+
+/* Follows the chain of key, whose number is 0. The key of an absent URI gets the lowest number that is free.
+ */
+static int find_in_chain(struct dictionary *dictionary,
+                         MDB_txn *txn,
+                         const void *uri,
+                         size_t uri_size,
+                         struct key *key,
+                         struct record *ret) {
+        MDB_val k = { key->size, key->data }, v;
+        unsigned lowest_free = 0;
+        MDB_cursor *cursor;
+        int r;
+
+        r = mdb_cursor_open(txn, dictionary->objects, &cursor);
+        if (r != 0)
+                return to_errno(r);
+
+        for (r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); r == 0;
+             r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+                const uint8_t *p = k.mv_data;
+                unsigned number;
+
+                if (k.mv_size != KEY_MAX || memcmp(p, key->data, KEY_CHAIN_SIZE) != 0) {
+                        r = MDB_NOTFOUND;
+                        break;
+                }
+
+                number = (unsigned) p[KEY_CHAIN_SIZE] << 8 | p[KEY_CHAIN_SIZE + 1];
+                if (number == lowest_free)
+                        lowest_free++;
+
+                /* A damaged one is nobody's: it keeps its place in the chain until it is repaired. */
+                if (record_decode(p, k.mv_size, v.mv_data, v.mv_size, ret) >= 0 &&
+                    ret->uri_size == uri_size && memcmp(ret->uri, uri, uri_size) == 0) {
+                        number_key(key, number);
+                        break;
+                }
+        }
+
+        mdb_cursor_close(cursor);
+        if (r == MDB_NOTFOUND) {
+                if (lowest_free > UINT16_MAX)
+                        return -ENOSPC;
+                number_key(key, lowest_free);
+        }
+
+        return to_errno(r);
+}
+
+int dictionary_find(struct dictionary *dictionary,
+                    MDB_txn *txn,
+                    const void *uri,
+                    size_t uri_size,
+                    struct key *ret_key,
+                    struct record *ret) {
+        if (uri_size <= KEY_MAX) {
+                memcpy(ret_key->data, uri, uri_size);
+                ret_key->size = uri_size;
+                return dictionary_find_key(dictionary, txn, ret_key->data, uri_size, ret);
+        }
+
+        memcpy(ret_key->data, uri, KEY_HEAD);
+        ret_key->data[KEY_HEAD] = 0;
+        dictionary->hash(uri, uri_size, dictionary->seed, ret_key->data + KEY_HEAD + 1);
+        number_key(ret_key, 0);
+        ret_key->size = KEY_MAX;
+        return find_in_chain(dictionary, txn, uri, uri_size, ret_key, ret);
+}
+
+int dictionary_put(struct dictionary *dictionary,
+                   MDB_txn *txn,
+                   const struct key *key,
+                   const struct record *record) {
+        MDB_val k = { key->size, (void *) key->data }, v;
+        int r;
+
+        v.mv_size = record_size(key, record);
+        r = mdb_put(txn, dictionary->objects, &k, &v, MDB_RESERVE);
+        if (r != 0)
+                return to_errno(r);
+
+        record_encode(key, record, v.mv_data);
+        return 0;
+}
+
+int dictionary_keep(struct dictionary *dictionary, struct record *record) {
+        size_t body_size = record->blob == 0 ? record->info.size : 0;
+        size_t size = record->uri_size + record->metadata_size + body_size;
+        uint8_t *p;
+
+        if (size > dictionary->buffer_size) {
+                p = realloc(dictionary->buffer, size);
+                if (!p)
+                        return -ENOMEM;
+
+                dictionary->buffer = p;
+                dictionary->buffer_size = size;
+        }
+
+        p = dictionary->buffer;
+        record->uri = memcpy(p, record->uri, record->uri_size);
+        p += record->uri_size;
+        record->metadata = memcpy(p, record->metadata, record->metadata_size);
+        p += record->metadata_size;
+        if (record->blob == 0)
+                record->body = memcpy(p, record->body, body_size);
+
+        return 0;
+}
+
+int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct key *key) {
+        MDB_val k = { key->size, (void *) key->data };
+
+        return to_errno(mdb_del(txn, dictionary->objects, &k, NULL));
+}
+
+/* The state's record: check, version (32 bits), 32 bits of nothing, the numbers. */
+#define STATE_NUMBERS 6
+#define STATE_SIZE    (16 + STATE_NUMBERS * 8)
+
+int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret) {
+        MDB_val k = { strlen(STATE_KEY), (void *) STATE_KEY }, v;
+        const uint8_t *p;
+        int r;
+
+        r = mdb_get(txn, dictionary->meta, &k, &v);
+        if (r != 0)
+                return to_errno(r);
+
+        p = v.mv_data;
+        if (v.mv_size != STATE_SIZE || load_le64(p) != XXH3_64bits(p + 8, STATE_SIZE - 8) ||
+            load_le32(p + 8) != STATE_VERSION)
+                return -EUCLEAN;
+
+        *ret = (struct dictionary_state){
+                .store_id = load_le64(p + 16),
+                .generations = load_le64(p + 24),
+                .blobs = load_le64(p + 32),
+                .objects = load_le64(p + 40),
+                .objects_inline = load_le64(p + 48),
+                .bytes = load_le64(p + 56),
+        };
+        return 0;
+}
+
+int dictionary_write_state(struct dictionary *dictionary,
+                           MDB_txn *txn,
+                           const struct dictionary_state *state) {
+        const uint64_t numbers[STATE_NUMBERS] = { state->store_id, state->generations,    state->blobs,
+                                                  state->objects,  state->objects_inline, state->bytes };
+        uint8_t value[STATE_SIZE] = {};
+        MDB_val k = { strlen(STATE_KEY), (void *) STATE_KEY }, v = { sizeof(value), value };
+
+        store_le32(value + 8, STATE_VERSION);
+        for (size_t i = 0; i < STATE_NUMBERS; i++)
+                store_le64(value + 16 + i * 8, numbers[i]);
+        store_le64(value, XXH3_64bits(value + 8, STATE_SIZE - 8));
+
+        return to_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+}
+
+int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
+        const MDB_dbi dbis[] = { 0 /* the free list */, 1 /* the names */, dictionary->objects,
+                                 dictionary->meta };
+        uint64_t used = 0;
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_read_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < ARRAY_SIZE(dbis) && r == 0; i++) {
+                MDB_stat st;
+
+                r = mdb_stat(txn, dbis[i], &st);
+                if (r == 0)
+                        used += (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * st.ms_psize;
+        }
+
+        dictionary_read_end(dictionary, txn);
+        if (r != 0)
+                return to_errno(r);
+
+        *ret = used;
+        return 0;
+}
+
+int dictionary_walk_begin(struct dictionary_walk *walk,
+                          struct dictionary *dictionary,
+                          MDB_txn *txn,
+                          const void *prefix,
+                          size_t prefix_size) {
+        walk->prefix = prefix;
+        walk->prefix_size = prefix_size;
+        walk->positioned = false;
+        return to_errno(mdb_cursor_open(txn, dictionary->objects, &walk->cursor));
+}
+
+/* With a prefix of more than KEY_HEAD bytes the keys lie in two ranges: those of longer URIs, of which more
+ * than belong to it, and then, maybe far behind, the URIs that are their own keys. */
+static bool walk_is_split(const struct dictionary_walk *walk) {
+        return walk->prefix_size > KEY_HEAD;
+}
+
+static int walk_seek(struct dictionary_walk *walk, MDB_val *k, MDB_val *v) {
+        uint8_t start[KEY_HEAD + 1];
+        int r;
+
+        if (walk->last.size > 0) {
+                *k = (MDB_val){ walk->last.size, walk->last.data };
+                r = mdb_cursor_get(walk->cursor, k, v, MDB_SET_RANGE);
+                if (r == 0 && k->mv_size == walk->last.size &&
+                    memcmp(k->mv_data, walk->last.data, k->mv_size) == 0)
+                        r = mdb_cursor_get(walk->cursor, k, v, MDB_NEXT);
+                return r;
+        }
+
+        if (walk->prefix_size == 0)
+                return mdb_cursor_get(walk->cursor, k, v, MDB_FIRST);
+
+        if (walk_is_split(walk)) {
+                memcpy(start, walk->prefix, KEY_HEAD);
+                start[KEY_HEAD] = 0;
+                *k = (MDB_val){ sizeof(start), start };
+        } else
+                *k = (MDB_val){ walk->prefix_size, (void *) walk->prefix };
+
+        return mdb_cursor_get(walk->cursor, k, v, MDB_SET_RANGE);
+}
+
+static bool begins_with(const MDB_val *k, const struct dictionary_walk *walk) {
+        return k->mv_size >= walk->prefix_size &&
+               (walk->prefix_size == 0 || memcmp(k->mv_data, walk->prefix, walk->prefix_size) == 0);
+}
+
+static bool is_before_prefix(const MDB_val *k, const struct dictionary_walk *walk) {
+        int c = memcmp(k->mv_data, walk->prefix, MIN(k->mv_size, walk->prefix_size));
+
+        return c < 0 || (c == 0 && k->mv_size < walk->prefix_size);
+}
+
+int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret) {
+        bool is_split = walk_is_split(walk), in_first = false;
+        MDB_val k, v;
+        int r;
+
+        if (walk->positioned)
+                r = mdb_cursor_get(walk->cursor, &k, &v, MDB_NEXT);
+        else
+                r = walk_seek(walk, &k, &v);
+
+        if (r == 0 && is_split) {
+                in_first = key_is_long(k.mv_data, k.mv_size) &&
+                           memcmp(k.mv_data, walk->prefix, KEY_HEAD) == 0;
+
+                if (!in_first && walk->prefix_size <= KEY_MAX && is_before_prefix(&k, walk)) {
+                        k = (MDB_val){ walk->prefix_size, (void *) walk->prefix };
+                        r = mdb_cursor_get(walk->cursor, &k, &v, MDB_SET_RANGE);
+                }
+        }
+
+        if (r == MDB_NOTFOUND)
+                return 0;
+        if (r != 0)
+                return to_errno(r);
+        if (!in_first && !begins_with(&k, walk))
+                return 0;
+
+        walk->positioned = true;
+        walk->last.size = k.mv_size;
+        memcpy(walk->last.data, k.mv_data, MIN(k.mv_size, sizeof(walk->last.data)));
+
+        r = record_decode(k.mv_data, k.mv_size, v.mv_data, v.mv_size, ret);
+        if (r < 0)
+                return r;
+
+        k = (MDB_val){ ret->uri_size, (void *) ret->uri };
+        return begins_with(&k, walk) ? 1 : -EAGAIN;
+}
+
+int dictionary_walk_delete(struct dictionary_walk *walk) {
+        walk->positioned = false;
+        return to_errno(mdb_cursor_del(walk->cursor, 0));
+}
+
+void dictionary_walk_end(struct dictionary_walk *walk) {
+        mdb_cursor_close(walk->cursor);
+}

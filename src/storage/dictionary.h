@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The dictionary from URI to record: an LMDB environment with the records and one record of the store's own
+ * state. Readers each see one moment; one thread at a time writes.
+ *
+ * A URI of up to KEY_MAX bytes is its own key. A longer one's key is its first KEY_HEAD bytes, a NUL, the
+ * XXH3-128 of the whole and a number that tells URIs of equal hashes apart: together such keys are a chain.
+ */
+
+#include <lmdb.h>
+
+#include "record.h"
+
+typedef void (*key_hash_fn)(const void *data, size_t size, uint64_t seed, uint8_t ret[static 16]);
+
+struct dictionary;
+
+/* What the store knows of itself. Numbers up to the reserved ones may have been used: whoever opens the store
+ * goes on after them. */
+struct dictionary_state {
+        uint64_t store_id;
+        uint64_t generations; /* reserved */
+        uint64_t blobs;       /* reserved */
+        uint64_t objects;
+        uint64_t objects_inline;
+        uint64_t bytes;
+};
+
+/* Opens the environment in the folder path, which exists. seed: of the hash. hash: NULL: XXH3-128. 0, or
+ * -EUCLEAN (not a dictionary), -ENOMEM, or the errno of opening and writing its files. */
+int dictionary_open(
+                struct dictionary **ret, const char *path, size_t map_size, uint64_t seed, key_hash_fn hash);
+void dictionary_free(struct dictionary *dictionary);
+DEFINE_CLEANUP(struct dictionary, dictionary_free)
+
+/* All below: 0 or an errno; -ENOSPC also when the map is full, -EUCLEAN when LMDB finds itself damaged.
+ *
+ * A moment to read from: borrowed from a pool, any thread, any number at once up to LMDB's table of readers
+ * (-EAGAIN beyond it). What was found is valid until the end. */
+int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret);
+void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn);
+
+/* A transaction of the one writer. The commit is durable when it returns 0; it ends the transaction in any
+ * case. */
+int dictionary_write_begin(struct dictionary *dictionary, MDB_txn **ret);
+int dictionary_write_commit(MDB_txn *txn);
+void dictionary_write_abort(MDB_txn *txn);
+
+/* Looks a URI up. *ret_key becomes its key, or the one that it would get. -ENOENT: absent. -EBADMSG: its
+ * record is damaged. */
+int dictionary_find(struct dictionary *dictionary,
+                    MDB_txn *txn,
+                    const void *uri,
+                    size_t uri_size,
+                    struct key *ret_key,
+                    struct record *ret);
+
+/* Looks a key up. -ENOENT, -EBADMSG likewise. */
+int dictionary_find_key(struct dictionary *dictionary,
+                        MDB_txn *txn,
+                        const void *key,
+                        size_t key_size,
+                        struct record *ret);
+
+/* Writes the record under key. It must not point into the dictionary. */
+int dictionary_put(struct dictionary *dictionary,
+                   MDB_txn *txn,
+                   const struct key *key,
+                   const struct record *record);
+/* Copies what a found record points at to a buffer of the writer's, so that it can be put: valid until the
+ * next call. -ENOMEM. */
+int dictionary_keep(struct dictionary *dictionary, struct record *record);
+int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct key *key);
+
+/* -ENOENT: there is none yet. -EUCLEAN: damaged. */
+int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret);
+int dictionary_write_state(struct dictionary *dictionary, MDB_txn *txn, const struct dictionary_state *state);
+
+/* Bytes of the pages in use. */
+int dictionary_used(struct dictionary *dictionary, uint64_t *ret);
+
+/* A walk over the records of all URIs that begin with a prefix, in the order of their keys. */
+struct dictionary_walk {
+        MDB_cursor *cursor;
+        const uint8_t *prefix;
+        size_t prefix_size;
+        bool positioned;
+        struct key last; /* the key last returned; the walk goes on after it; empty: from the beginning */
+};
+
+/* walk->last is the caller's to set before. */
+int dictionary_walk_begin(struct dictionary_walk *walk,
+                          struct dictionary *dictionary,
+                          MDB_txn *txn,
+                          const void *prefix,
+                          size_t prefix_size);
+/* 1: *ret is the next; 0: no more; -EBADMSG: walk->last has a damaged record (go on if you like); -EAGAIN:
+ * walk->last does not begin with the prefix, go on. */
+int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret);
+/* Removes the record at walk->last, in a write transaction. */
+int dictionary_walk_delete(struct dictionary_walk *walk);
+void dictionary_walk_end(struct dictionary_walk *walk);

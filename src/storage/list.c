@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+
+#include "bytes.h"
+#include "clock.h"
+#include "macro.h"
+#include "store.h"
+
+/* A cursor: a version, the store's id, the key last visited. */
+#define CURSOR_VERSION 1
+#define CURSOR_HEAD    9
+
+/* Records that are looked at in one call though they are not shown. */
+#define HIDDEN_MAX 10000
+
+static int cursor_read(const struct storage_cursor *cursor, uint64_t store_id, struct key *ret) {
+        ret->size = 0;
+        if (cursor->size == 0)
+                return 0;
+
+        if (cursor->size <= CURSOR_HEAD || cursor->size > CURSOR_HEAD + KEY_MAX ||
+            cursor->data[0] != CURSOR_VERSION || load_le64(cursor->data + 1) != store_id)
+                return -EINVAL;
+
+        ret->size = cursor->size - CURSOR_HEAD;
+        memcpy(ret->data, cursor->data + CURSOR_HEAD, ret->size);
+        return 0;
+}
+
+static void cursor_write(struct storage_cursor *cursor, uint64_t store_id, const struct key *key) {
+        cursor->size = 0;
+        if (key->size == 0)
+                return;
+
+        cursor->data[0] = CURSOR_VERSION;
+        store_le64(cursor->data + 1, store_id);
+        memcpy(cursor->data + CURSOR_HEAD, key->data, key->size);
+        cursor->size = CURSOR_HEAD + key->size;
+}
+
+int storage_list(struct storage *storage,
+                 const void *prefix,
+                 size_t prefix_size,
+                 struct storage_cursor *cursor,
+                 size_t max,
+                 int (*visit)(const void *uri,
+                              size_t uri_size,
+                              const struct storage_info *info,
+                              void *userdata),
+                 void *userdata) {
+        uint64_t now_usec = clock_usec(CLOCK_REALTIME);
+        struct dictionary_walk walk = {};
+        size_t n_hidden = 0;
+        struct record record;
+        struct key consumed;
+        MDB_txn *txn;
+        int r;
+
+        assert(storage);
+        assert(cursor);
+        assert(visit);
+
+        if (prefix_size > STORAGE_URI_MAX || (prefix_size > 0 && !is_uri(prefix, prefix_size)))
+                return -EINVAL;
+
+        r = cursor_read(cursor, storage->id, &walk.last);
+        if (r < 0)
+                return r;
+
+        r = dictionary_read_begin(storage->dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = dictionary_walk_begin(&walk, storage->dictionary, txn, prefix, prefix_size);
+        if (r < 0) {
+                dictionary_read_end(storage->dictionary, txn);
+                return r;
+        }
+
+        consumed = walk.last;
+        while (max > 0 && n_hidden < HIDDEN_MAX) {
+                r = dictionary_walk_next(&walk, &record);
+                if (r == 0) {
+                        consumed.size = 0;
+                        break;
+                }
+                if (r == -EAGAIN || r == -EBADMSG ||
+                    (r > 0 && record.info.expires_usec != 0 && record.info.expires_usec <= now_usec)) {
+                        n_hidden++;
+                        consumed = walk.last;
+                        r = 0;
+                        continue;
+                }
+                if (r < 0)
+                        break;
+
+                record.info.etag.store_id = storage->id;
+                usage_add(storage->usage, &record.info);
+                r = visit(record.uri, record.uri_size, &record.info, userdata);
+                if (r < 0)
+                        break;
+
+                max--;
+                consumed = walk.last;
+        }
+
+        cursor_write(cursor, storage->id, &consumed);
+        dictionary_walk_end(&walk);
+        dictionary_read_end(storage->dictionary, txn);
+        return r < 0 ? r : 0;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "format.h"
+#include "writer.h"
+
+#define DICTIONARY_MAX_DEFAULT (UINT64_C(1) << 40)
+#define INLINE_MAX_DEFAULT     2000
+#define INLINE_MAX_LIMIT       (UINT64_C(1) << 20)
+
+uint64_t storage_get_id(struct storage *storage) {
+        return storage->id;
+}
+
+void storage_tell(struct storage *storage,
+                  enum storage_event event,
+                  const void *uri,
+                  size_t uri_size,
+                  int error) {
+        if (storage->on_event)
+                storage->on_event(event, uri, uri_size, error, storage->userdata);
+}
+
+static int make_folders(const char *path) {
+        _cleanup_free_ char *copy = strdup(path);
+
+        if (!copy)
+                return -ENOMEM;
+
+        for (char *p = copy + 1; (p = strchr(p, '/')); *p++ = '/') {
+                *p = 0;
+                if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+                        return -errno;
+        }
+
+        return mkdir(copy, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int open_directory(const char *path, int *ret_fd) {
+        int fd, r;
+
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT) {
+                r = make_folders(path);
+                if (r < 0)
+                        return r;
+                fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        }
+        if (fd < 0)
+                return -errno;
+
+        *ret_fd = fd;
+        return 0;
+}
+
+static int lock_directory(int dir_fd, int *ret_fd) {
+        _cleanup_close_ int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        if (fd < 0)
+                return -errno;
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+                return errno == EWOULDBLOCK ? -EBUSY : -errno;
+
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+/* 1: it is empty or not there; 0: it is not; or an errno. */
+static int is_empty(int dir_fd, const char *name) {
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        int r = 1;
+        DIR *dir;
+
+        if (fd < 0)
+                return errno == ENOENT ? 1 : -errno;
+
+        dir = fdopendir(fd);
+        if (!dir)
+                return -errno;
+        fd = -EBADF;
+
+        for (struct dirent *entry; r && (entry = readdir(dir));)
+                r = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        (void) closedir(dir);
+
+        return r;
+}
+
+/* There is no format file: either the folder is new, or the making of a store in it broke off. What was begun
+ * is begun anew; anything else is not ours to guess about. (An empty folder for the blobs may well be there:
+ * a view of it must have something to be bound to.) */
+static int begin_store(int dir_fd, struct format *ret) {
+        int r;
+
+        r = format_was_begun(dir_fd);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                r = is_empty(dir_fd, "dictionary");
+                if (r > 0)
+                        r = is_empty(dir_fd, "blobs");
+                if (r <= 0)
+                        return r < 0 ? r : -EUCLEAN;
+        }
+
+        r = format_begin(dir_fd, ret);
+        if (r < 0)
+                return r;
+
+        if (mkdirat(dir_fd, "dictionary", 0700) < 0 && errno != EEXIST)
+                return -errno;
+        if ((unlinkat(dir_fd, "dictionary/data.mdb", 0) < 0 && errno != ENOENT) ||
+            (unlinkat(dir_fd, "dictionary/lock.mdb", 0) < 0 && errno != ENOENT))
+                return -errno;
+
+        return 0;
+}
+
+static int finish_store(struct storage *storage, int dir_fd, const struct dictionary_state *state) {
+        _cleanup_close_ int fd = -EBADF;
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_write_begin(storage->dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = dictionary_write_state(storage->dictionary, txn, state);
+        if (r < 0) {
+                dictionary_write_abort(txn);
+                return r;
+        }
+
+        r = dictionary_write_commit(txn);
+        if (r < 0)
+                return r;
+
+        fd = openat(dir_fd, "dictionary", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || fsync(fd) < 0)
+                return -errno;
+
+        return format_commit(dir_fd);
+}
+
+static int read_state(struct storage *storage, struct dictionary_state *ret) {
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_read_begin(storage->dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = dictionary_read_state(storage->dictionary, txn, ret);
+        dictionary_read_end(storage->dictionary, txn);
+        if (r == -ENOENT || (r >= 0 && ret->store_id != storage->id))
+                return -EUCLEAN;
+
+        return r;
+}
+
+static int open_dictionary(struct storage *storage,
+                           int dir_fd,
+                           const struct storage_config *config,
+                           const struct format *format,
+                           bool is_new,
+                           struct dictionary_state *ret) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (!is_new && faccessat(dir_fd, "dictionary/data.mdb", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? -EUCLEAN : -errno;
+
+        if (asprintf(&path, "%s/dictionary", config->directory) < 0)
+                return -ENOMEM;
+
+        r = dictionary_open(&storage->dictionary, path, config->dictionary_max ?: DICTIONARY_MAX_DEFAULT,
+                            format->seed, storage->hooks.hash);
+        if (r < 0)
+                return r;
+
+        if (!is_new)
+                return read_state(storage, ret);
+
+        *ret = (struct dictionary_state){ .store_id = format->store_id };
+        return finish_store(storage, dir_fd, ret);
+}
+
+static int open_store(struct storage *storage, const struct storage_config *config) {
+        _cleanup_close_ int dir_fd = -EBADF;
+        struct dictionary_state state;
+        struct format format;
+        bool is_new;
+        int r;
+
+        r = open_directory(config->directory, &dir_fd);
+        if (r < 0)
+                return r;
+
+        /* A newer store is not even locked. */
+        r = format_read(dir_fd, &format);
+        if (r < 0 && r != -ENOENT)
+                return r;
+
+        r = lock_directory(dir_fd, &storage->lock_fd);
+        if (r < 0)
+                return r;
+
+        /* Another process may have made it since. */
+        r = format_read(dir_fd, &format);
+        is_new = r == -ENOENT;
+        if (is_new)
+                r = begin_store(dir_fd, &format);
+        else if (r >= 0 && faccessat(dir_fd, "blobs", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                r = errno == ENOENT ? -EUCLEAN : -errno;
+        if (r < 0)
+                return r;
+
+        storage->id = format.store_id;
+        r = blobs_open(&storage->blobs, dir_fd, storage->hooks.no_tmpfile);
+        if (r < 0)
+                return r;
+
+        r = open_dictionary(storage, dir_fd, config, &format, is_new, &state);
+        if (r < 0)
+                return r;
+
+        if (config->view) {
+                r = blobs_use_view(&storage->blobs, config->view);
+                if (r < 0)
+                        storage_tell(storage, STORAGE_EVENT_VIEW_UNUSABLE, NULL, 0, r);
+        }
+
+        r = usage_new(&storage->usage);
+        if (r < 0)
+                return r;
+
+        return writer_new(&storage->writer, storage, &state);
+}
+
+int storage_init_with_hooks(struct storage **ret,
+                            const struct storage_config *config,
+                            const struct storage_hooks *hooks) {
+        _cleanup_(storage_cleanupp) struct storage *storage = NULL;
+        int r;
+
+        assert(ret);
+        assert(config);
+
+        if (!config->directory || config->directory[0] == 0 ||
+            (config->inline_max != SIZE_MAX && config->inline_max > INLINE_MAX_LIMIT))
+                return -EINVAL;
+
+        storage = malloc(sizeof(*storage));
+        if (!storage)
+                return -ENOMEM;
+
+        *storage = (struct storage){
+                .inline_max = config->inline_max == SIZE_MAX ? INLINE_MAX_DEFAULT : config->inline_max,
+                .object_max = config->object_max == 0 ? INT64_MAX
+                                                      : (config->object_max > INT64_MAX ? INT64_MAX
+                                                                                        : config->object_max),
+                .on_event = config->on_event,
+                .userdata = config->userdata,
+                .hooks = *hooks,
+                .lock_fd = -EBADF,
+                .blobs = BLOBS_INIT,
+                .damaged_mutex = PTHREAD_MUTEX_INITIALIZER,
+        };
+
+        r = open_store(storage, config);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(storage);
+        return 0;
+}
+
+int storage_init(struct storage **ret, const struct storage_config *config) {
+        return storage_init_with_hooks(ret, config, &(struct storage_hooks){});
+}
+
+void storage_cleanup(struct storage *storage) {
+        if (!storage)
+                return;
+
+        if (storage->writer)
+                writer_free(storage->writer);
+        if (storage->usage)
+                usage_free(storage->usage);
+        if (storage->dictionary)
+                dictionary_free(storage->dictionary);
+        blobs_close(&storage->blobs);
+        close_fdp(&storage->lock_fd); /* the last: whoever gets the lock finds the rest free */
+        (void) pthread_mutex_destroy(&storage->damaged_mutex);
+        free(storage);
+}
+
+void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
+        const uint64_t *from = (const uint64_t *) &storage->stats;
+        uint64_t *to = (uint64_t *) ret;
+
+        for (size_t i = 0; i < sizeof(*ret) / sizeof(*to); i++)
+                to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+
+        if (dictionary_used(storage->dictionary, &ret->dictionary_bytes) < 0)
+                ret->dictionary_bytes = 0;
+}

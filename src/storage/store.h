@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the parts of the store share. */
+
+#include <pthread.h>
+#include <string.h>
+
+#include "blob.h"
+#include "dictionary.h"
+#include "storage.h"
+#include "usage.h"
+
+/* What tests put in place of the real thing. */
+struct storage_hooks {
+        key_hash_fn hash;                     /* NULL: XXH3-128 */
+        bool no_tmpfile;                      /* as if the file system knew no file without a name */
+        uint64_t usage_interval_usec;         /* 0: a minute */
+        int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
+        void *userdata;
+};
+
+int storage_init_with_hooks(struct storage **ret,
+                            const struct storage_config *config,
+                            const struct storage_hooks *hooks);
+
+/* Objects that were found damaged of late: each is told of once. */
+#define DAMAGED_MAX 64
+
+struct storage {
+        size_t inline_max;
+        uint64_t object_max;
+        void (*on_event)(enum storage_event event,
+                         const void *uri,
+                         size_t uri_size,
+                         int error,
+                         void *userdata);
+        void *userdata;
+        struct storage_hooks hooks;
+
+        uint64_t id;
+        int lock_fd;
+        struct blobs blobs;
+        struct dictionary *dictionary;
+        struct usage *usage;
+        struct writer *writer;
+        struct storage_stats stats; /* each number atomic */
+
+        pthread_mutex_t damaged_mutex;
+        uint64_t damaged[DAMAGED_MAX];
+        size_t n_damaged; /* ever */
+};
+
+void storage_tell(struct storage *storage,
+                  enum storage_event event,
+                  const void *uri,
+                  size_t uri_size,
+                  int error);
+
+/* An object can't be served as it was stored. Tells so, once, and removes it if generation is not 0 and still
+ * its own. Any thread. */
+void storage_report_damage(
+                struct storage *storage, const void *uri, size_t uri_size, uint64_t generation, int error);
+
+static inline void stats_add(uint64_t *number, uint64_t n) {
+        (void) __atomic_fetch_add(number, n, __ATOMIC_RELAXED);
+}
+
+static inline bool is_uri(const void *uri, size_t uri_size) {
+        return uri && uri_size > 0 && uri_size <= STORAGE_URI_MAX && !memchr(uri, 0, uri_size);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "upload.h"
+
+#include <assert.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "macro.h"
+#include "store.h"
+
+#define CHECK_SPACE_MIN (UINT64_C(1) << 20)
+
+/* Tells early that there is no room. Nothing is reserved: what a peer says it will send is not to be
+ * believed. */
+static int check_space(struct storage *storage, uint64_t size) {
+        struct statvfs fs;
+
+        if (size < CHECK_SPACE_MIN || fstatvfs(storage->blobs.fd, &fs) < 0)
+                return 0;
+
+        return fs.f_bavail < size / fs.f_frsize ? -ENOSPC : 0;
+}
+
+int storage_upload_new(struct storage *storage, uint64_t size, struct storage_upload **ret) {
+        _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
+        int r;
+
+        assert(storage);
+        assert(ret);
+
+        if (size != UINT64_MAX) {
+                if (size > storage->object_max)
+                        return -EFBIG;
+
+                r = check_space(storage, size);
+                if (r < 0)
+                        return r;
+        }
+
+        upload = malloc(sizeof(*upload));
+        if (!upload)
+                return -ENOMEM;
+
+        *upload = (struct storage_upload){ .storage = storage, .said = size, .fd = -EBADF };
+        upload->hash = XXH3_createState();
+        if (!upload->hash)
+                return -ENOMEM;
+        (void) XXH3_64bits_reset(upload->hash);
+
+        if (size > storage->inline_max && size != UINT64_MAX) {
+                r = blob_make(&storage->blobs, &upload->fd, &upload->staged);
+                if (r < 0)
+                        return r;
+        } else if (size > 0 && storage->inline_max > 0) {
+                upload->buffer = malloc(MIN(size, storage->inline_max));
+                if (!upload->buffer)
+                        return -ENOMEM;
+        }
+
+        *ret = TAKE_PTR(upload);
+        return 0;
+}
+
+static int write_all(int fd, const uint8_t *p, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(fd, p, size);
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n > 0) {
+                        p += n;
+                        size -= (size_t) n;
+                }
+        }
+
+        return 0;
+}
+
+static int move_to_file(struct storage_upload *upload) {
+        int r;
+
+        r = blob_make(&upload->storage->blobs, &upload->fd, &upload->staged);
+        if (r < 0)
+                return r;
+
+        r = write_all(upload->fd, upload->buffer, upload->size);
+        free(TAKE_PTR(upload->buffer));
+        return r;
+}
+
+int storage_upload_write(struct storage_upload *upload, const void *data, size_t size) {
+        int r = 0;
+
+        assert(upload);
+        assert(!upload->is_finished);
+        assert(data || size == 0);
+
+        if (upload->error < 0)
+                return upload->error;
+        if (size > MIN(upload->said, upload->storage->object_max) - upload->size)
+                return -EFBIG;
+        if (size == 0)
+                return 0;
+
+        if (upload->fd < 0 && upload->size + size <= upload->storage->inline_max)
+                memcpy(upload->buffer + upload->size, data, size);
+        else {
+                if (upload->fd < 0)
+                        r = move_to_file(upload);
+                if (r >= 0)
+                        r = write_all(upload->fd, data, size);
+                if (r < 0)
+                        return upload->error = r;
+        }
+
+        (void) XXH3_64bits_update(upload->hash, data, size);
+        upload->size += size;
+        return 0;
+}
+
+int storage_upload_finish(struct storage_upload *upload) {
+        assert(upload);
+        assert(!upload->is_finished);
+
+        if (upload->error < 0)
+                return upload->error;
+        if (upload->said != UINT64_MAX && upload->size < upload->said)
+                return -EMSGSIZE;
+
+        /* Whoever is handed a descriptor may open the file again through /proc, to read it. */
+        if (upload->fd >= 0 && (fchmod(upload->fd, 0444) < 0 || fdatasync(upload->fd) < 0))
+                return upload->error = -errno;
+
+        upload->checksum = XXH3_64bits_digest(upload->hash);
+        upload->is_finished = true;
+        return 0;
+}
+
+uint64_t storage_upload_size(const struct storage_upload *upload) {
+        return upload->size;
+}
+
+uint64_t storage_upload_checksum(const struct storage_upload *upload) {
+        return upload->is_finished ? upload->checksum : XXH3_64bits_digest(upload->hash);
+}
+
+void storage_upload_free(struct storage_upload *upload) {
+        if (!upload)
+                return;
+
+        if (upload->staged != 0)
+                blob_unstage(&upload->storage->blobs, upload->staged);
+        close_fdp(&upload->fd);
+        free(upload->buffer);
+        (void) XXH3_freeState(upload->hash);
+        free(upload);
+}

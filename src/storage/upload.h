@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A body on its way in: in memory while it is small enough to live in the dictionary, in a file afterwards.
+ */
+
+#include <stdbool.h>
+#include <xxhash.h>
+
+#include "storage.h"
+
+struct storage_upload {
+        struct storage *storage;
+        XXH3_state_t *hash;
+        uint64_t said; /* UINT64_MAX: nothing */
+        uint64_t size;
+        uint64_t checksum; /* once finished */
+        bool is_finished;
+        int error;       /* a write failed: the file's bytes are not to be trusted any more */
+        uint8_t *buffer; /* of the store's inline_max bytes, while fd is -EBADF */
+        int fd;
+        uint64_t staged; /* the file's name until it is published; 0: it has none */
+};

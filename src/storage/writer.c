@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "writer.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <time.h>
+
+#include "clock.h"
+#include "macro.h"
+#include "upload.h"
+
+#define NUMBERS_BLOCK       65536 /* generations and blobs reserved at once */
+#define BATCH_BYTES_MAX     (8U << 20)
+#define USAGE_INTERVAL_USEC (60 * USEC_PER_SEC)
+#define USAGE_STEP_MIN      512 /* objects whose use is written in one transaction, at least */
+
+int writer_begin(struct writer *writer, MDB_txn **ret) {
+        writer->batch.state = writer->state;
+        writer->batch.n_unlinked = 0;
+        writer->batch.n_written = writer->batch.n_changes = writer->batch.n_removed = 0;
+        writer->batch.n_put = writer->batch.bytes_put = 0;
+        for (struct purge *purge = writer->purges; purge; purge = purge->next)
+                purge->early = 0;
+
+        return dictionary_write_begin(writer->storage->dictionary, ret);
+}
+
+static void publish_stats(struct writer *writer) {
+        struct storage_stats *stats = &writer->storage->stats;
+
+        __atomic_store_n(&stats->objects, writer->state.objects, __ATOMIC_RELAXED);
+        __atomic_store_n(&stats->objects_inline, writer->state.objects_inline, __ATOMIC_RELAXED);
+        __atomic_store_n(&stats->bytes, writer->state.bytes, __ATOMIC_RELAXED);
+        __atomic_store_n(&stats->generation, writer->next_generation - 1, __ATOMIC_RELAXED);
+}
+
+int writer_commit(struct writer *writer, MDB_txn *txn) {
+        struct storage *storage = writer->storage;
+        struct batch *batch = &writer->batch;
+        int r = 0;
+
+        if (batch->n_written == 0) {
+                dictionary_write_abort(txn);
+                return 0;
+        }
+
+        /* A body is on the disk (its upload saw to that) under its name before a record speaks of it. */
+        if (batch->n_put > 0)
+                r = blobs_sync(&storage->blobs);
+        if (r >= 0)
+                r = dictionary_write_state(storage->dictionary, txn, &batch->state);
+        if (r >= 0 && storage->hooks.before_commit)
+                r = storage->hooks.before_commit(storage->hooks.userdata);
+        if (r < 0) {
+                dictionary_write_abort(txn);
+                return r;
+        }
+
+        r = dictionary_write_commit(txn);
+        if (r < 0)
+                return r;
+
+        writer->state = batch->state;
+        for (struct purge *purge = writer->purges; purge; purge = purge->next)
+                purge->change->count += purge->early;
+
+        publish_stats(writer);
+        stats_add(&storage->stats.commits, 1);
+        stats_add(&storage->stats.changes, batch->n_changes);
+        stats_add(&storage->stats.puts, batch->n_put);
+        stats_add(&storage->stats.removes, batch->n_removed);
+        stats_add(&storage->stats.bytes_put, batch->bytes_put);
+        return 0;
+}
+
+void writer_unlink(struct writer *writer) {
+        for (size_t i = 0; i < writer->batch.n_unlinked; i++)
+                blob_unlink(&writer->storage->blobs, writer->batch.unlinked[i]);
+        writer->batch.n_unlinked = 0;
+}
+
+void writer_note_result(struct writer *writer, int r) {
+        if (writer->is_failing == (r < 0))
+                return;
+
+        writer->is_failing = r < 0;
+        storage_tell(writer->storage, r < 0 ? STORAGE_EVENT_WRITE_FAILED : STORAGE_EVENT_WRITE_RECOVERED,
+                     NULL, 0, r);
+}
+
+/* Numbers are reserved durably before one of them is used, so that none is used twice whatever happens. */
+static int reserve_numbers(struct writer *writer) {
+        MDB_txn *txn;
+        int r;
+
+        if (writer->state.generations - writer->next_generation >= BATCH_MAX &&
+            writer->state.blobs - writer->next_blob >= BATCH_MAX)
+                return 0;
+
+        r = writer_begin(writer, &txn);
+        if (r < 0)
+                return r;
+
+        writer->batch.state.generations = writer->next_generation + NUMBERS_BLOCK;
+        writer->batch.state.blobs = writer->next_blob + NUMBERS_BLOCK;
+        writer->batch.n_written = 1;
+        r = writer_commit(writer, txn);
+        writer_note_result(writer, r);
+        return r;
+}
+
+/* Makes changes in one transaction. On failure *ret_failed is the index of the change that it failed at, or n
+ * when it was at the end. */
+static int try_changes(struct writer *writer, struct storage_change **changes, size_t n, size_t *ret_failed) {
+        MDB_txn *txn;
+        int r;
+
+        *ret_failed = n;
+        r = writer_begin(writer, &txn);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++) {
+                r = writer_apply(writer, txn, changes[i]);
+                if (r < 0) {
+                        dictionary_write_abort(txn);
+                        *ret_failed = i;
+                        return r;
+                }
+        }
+
+        return writer_commit(writer, txn);
+}
+
+static void report_changes(struct writer *writer, struct storage_change **changes, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (changes[i]->result < 0 && changes[i]->blob != 0)
+                        blob_unlink(&writer->storage->blobs, changes[i]->blob);
+        writer_unlink(writer);
+
+        for (size_t i = 0; i < n; i++)
+                changes[i]->done(changes[i]);
+}
+
+/* One change that can't be made must not fail the others: the transaction is tried with fewer of them, down
+ * to one. */
+static void make_changes(struct writer *writer, size_t n) {
+        struct storage_change **changes = writer->changes;
+        size_t limit = n, failed;
+        int r;
+
+        while (n > 0) {
+                size_t some = MIN(n, limit);
+
+                r = try_changes(writer, changes, some, &failed);
+                if (r < 0 && some > 1) {
+                        limit = failed < some ? MAX(failed, 1U) : some / 2;
+                        continue;
+                }
+
+                writer_note_result(writer, r);
+                if (r < 0) {
+                        changes[0]->result = r;
+                        writer->batch.n_unlinked = 0;
+                } else
+                        limit = some * 2;
+
+                report_changes(writer, changes, some);
+                changes += some;
+                n -= some;
+        }
+}
+
+static size_t weight_of(const struct storage_change *change) {
+        return change->metadata_size + (change->upload && change->upload->fd < 0 ? change->upload->size : 0);
+}
+
+/* The next changes that go into one transaction, in order and up to the next purge: a purge is not to hide
+ * from a change what was still there when the change was submitted. */
+static size_t gather(struct writer *writer) {
+        size_t n = 0, weight = 0;
+
+        while (writer->pending && writer->pending->kind != STORAGE_PURGE && n < BATCH_MAX &&
+               weight < BATCH_BYTES_MAX) {
+                struct storage_change *change = writer->pending;
+
+                weight += weight_of(change);
+                writer->changes[n++] = change;
+                writer->pending = change->next;
+        }
+
+        return n;
+}
+
+static void number_changes(struct writer *writer, size_t n) {
+        bool has_put = false;
+
+        for (size_t i = 0; i < n; i++)
+                has_put = has_put || writer->changes[i]->kind == STORAGE_PUT;
+        writer->numbers_error = has_put ? reserve_numbers(writer) : 0;
+
+        for (size_t i = 0; i < n; i++) {
+                struct storage_change *change = writer->changes[i];
+
+                change->result = 0;
+                change->blob = 0;
+                change->mark = change->kind == STORAGE_PUT && writer->numbers_error >= 0
+                                               ? writer->next_generation++
+                                               : 0;
+        }
+}
+
+static void take_purges(struct writer *writer) {
+        while (writer->pending && writer->pending->kind == STORAGE_PURGE) {
+                struct storage_change *change = writer->pending;
+                int r;
+
+                writer->pending = change->next;
+                change->mark = writer->next_generation - 1;
+                r = writer_start_purge(writer, change);
+                if (r < 0) {
+                        change->result = r;
+                        change->done(change);
+                }
+        }
+}
+
+struct usage_write {
+        struct writer *writer;
+        MDB_txn *txn;
+};
+
+static int write_usage(const struct usage_entry *entry, const void *p, void *userdata) {
+        struct usage_write *write = userdata;
+        struct dictionary *dictionary = write->writer->storage->dictionary;
+        struct key key = { .size = entry->key_size };
+        struct record record;
+        int r;
+
+        memcpy(key.data, p, entry->key_size);
+        r = dictionary_find_key(dictionary, write->txn, key.data, key.size, &record);
+        if (r == -ENOENT || r == -EBADMSG || (r >= 0 && record.info.etag.generation != entry->generation))
+                return 0; /* not that object any more */
+        if (r < 0)
+                return r;
+
+        r = dictionary_keep(dictionary, &record);
+        if (r < 0)
+                return r;
+
+        record.info.hits += entry->hits;
+        record.info.used_usec = MAX(record.info.used_usec, entry->used_usec);
+        write->writer->batch.n_written++;
+        return dictionary_put(dictionary, write->txn, &key, &record);
+}
+
+/* Some shards' counts, in one transaction. When it fails they are lost, as they are when the process dies. */
+static void step_usage(struct writer *writer) {
+        struct usage *usage = writer->storage->usage;
+        struct usage_write write = { .writer = writer };
+        size_t first = writer->usage_shard, n = 0;
+        int r;
+
+        while (writer->usage_shard < USAGE_SHARDS && n < USAGE_STEP_MIN)
+                n += usage_begin(usage, writer->usage_shard++);
+
+        r = n > 0 ? writer_begin(writer, &write.txn) : 0;
+        if (r >= 0 && n > 0) {
+                for (size_t i = first; r >= 0 && i < writer->usage_shard; i++)
+                        r = usage_visit(usage, i, write_usage, &write);
+                if (r < 0)
+                        dictionary_write_abort(write.txn);
+                else
+                        r = writer_commit(writer, write.txn);
+        }
+        if (n > 0)
+                writer_note_result(writer, r);
+
+        for (size_t i = first; i < writer->usage_shard; i++)
+                usage_end(usage, i);
+}
+
+static bool is_idle(const struct writer *writer) {
+        return !writer->pending && !writer->purges && writer->usage_shard == USAGE_SHARDS;
+}
+
+/* Takes what was submitted; waits for it when there is nothing to do. Returns false at the end. */
+static bool wait_for_work(struct writer *writer) {
+        struct storage_change **end = &writer->pending;
+        bool go_on = true;
+
+        (void) pthread_mutex_lock(&writer->mutex);
+        for (;;) {
+                uint64_t due_usec = writer->usage_due_usec;
+
+                if (due_usec != 0 && (writer->stop || due_usec <= clock_usec(CLOCK_MONOTONIC))) {
+                        writer->usage_due_usec = 0;
+                        writer->usage_shard = 0;
+                }
+
+                if (writer->first || !is_idle(writer))
+                        break;
+
+                if (writer->stop) {
+                        go_on = false;
+                        break;
+                }
+
+                if (due_usec == 0)
+                        (void) pthread_cond_wait(&writer->wake, &writer->mutex);
+                else {
+                        struct timespec until = { .tv_sec = (time_t) (due_usec / USEC_PER_SEC),
+                                                  .tv_nsec = (long) (due_usec % USEC_PER_SEC * 1000) };
+
+                        (void) pthread_cond_timedwait(&writer->wake, &writer->mutex, &until);
+                }
+        }
+
+        while (*end)
+                end = &(*end)->next;
+        *end = writer->first;
+        writer->first = writer->last = NULL;
+        (void) pthread_mutex_unlock(&writer->mutex);
+
+        return go_on;
+}
+
+static void *run(void *userdata) {
+        struct writer *writer = userdata;
+
+        while (wait_for_work(writer)) {
+                size_t n = gather(writer);
+
+                if (n > 0) {
+                        number_changes(writer, n);
+                        make_changes(writer, n);
+                }
+
+                take_purges(writer);
+                if (writer->purges)
+                        writer_step_purge(writer);
+                if (writer->usage_shard < USAGE_SHARDS)
+                        step_usage(writer);
+        }
+
+        return NULL;
+}
+
+void storage_submit(struct storage *storage, struct storage_change *change) {
+        struct writer *writer = storage->writer;
+
+        assert(change->done);
+        assert(change->kind != STORAGE_PUT ||
+               (change->upload && change->upload->is_finished && change->upload->storage == storage));
+
+        change->next = NULL;
+        (void) pthread_mutex_lock(&writer->mutex);
+        assert(!writer->stop);
+        if (writer->first)
+                writer->last->next = change;
+        else {
+                writer->first = change;
+                (void) pthread_cond_signal(&writer->wake);
+        }
+        writer->last = change;
+        (void) pthread_mutex_unlock(&writer->mutex);
+}
+
+void writer_expect_usage(struct writer *writer) {
+        uint64_t interval_usec = writer->storage->hooks.usage_interval_usec ?: USAGE_INTERVAL_USEC;
+
+        (void) pthread_mutex_lock(&writer->mutex);
+        if (writer->usage_due_usec == 0) {
+                writer->usage_due_usec = clock_usec(CLOCK_MONOTONIC) + interval_usec;
+                (void) pthread_cond_signal(&writer->wake);
+        }
+        (void) pthread_mutex_unlock(&writer->mutex);
+}
+
+int writer_new(struct writer **ret, struct storage *storage, const struct dictionary_state *state) {
+        _cleanup_free_ struct writer *writer = calloc(1, sizeof(*writer));
+        pthread_condattr_t attributes;
+        sigset_t all, before;
+        int r;
+
+        if (!writer)
+                return -ENOMEM;
+
+        writer->storage = storage;
+        writer->state = *state;
+        writer->next_generation = MAX(state->generations, 1U);
+        writer->next_blob = MAX(state->blobs, 1U);
+        writer->state.generations = writer->next_generation;
+        writer->state.blobs = writer->next_blob;
+        writer->usage_shard = USAGE_SHARDS;
+        publish_stats(writer);
+
+        (void) pthread_condattr_init(&attributes);
+        (void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void) pthread_mutex_init(&writer->mutex, NULL);
+        (void) pthread_cond_init(&writer->wake, &attributes);
+        (void) pthread_condattr_destroy(&attributes);
+
+        /* Signals are for the program's own threads. */
+        (void) sigfillset(&all);
+        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+        r = pthread_create(&writer->thread, NULL, run, writer);
+        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (r != 0)
+                return -r;
+
+        *ret = TAKE_PTR(writer);
+        return 0;
+}
+
+void writer_free(struct writer *writer) {
+        (void) pthread_mutex_lock(&writer->mutex);
+        writer->stop = true;
+        (void) pthread_cond_signal(&writer->wake);
+        (void) pthread_mutex_unlock(&writer->mutex);
+        (void) pthread_join(writer->thread, NULL);
+
+        (void) pthread_cond_destroy(&writer->wake);
+        (void) pthread_mutex_destroy(&writer->mutex);
+        free(writer);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The one thread that changes the store: it takes what was submitted, in order, many changes in one
+ * transaction, and reports each once it is durable. */
+
+#include "store.h"
+
+#define BATCH_MAX 1024 /* changes in one transaction */
+
+/* What one transaction does besides the dictionary: takes effect when it was committed. */
+struct batch {
+        struct dictionary_state state;
+        uint64_t unlinked[BATCH_MAX];
+        size_t n_unlinked;
+        uint64_t n_written; /* records put or deleted */
+        uint64_t n_changes; /* those that a change asked for */
+        uint64_t n_removed;
+        uint64_t n_put;
+        uint64_t bytes_put;
+};
+
+/* A purge under way. To other changes what it will still remove is absent already. */
+struct purge {
+        struct storage_change *change;
+        struct purge *next;
+        struct key last;
+        uint64_t early; /* objects that changes in the transaction under way replaced before the purge came to
+                           them */
+};
+
+struct writer {
+        struct storage *storage;
+        pthread_t thread;
+
+        pthread_mutex_t mutex;
+        pthread_cond_t wake;
+        /* Under the mutex. */
+        struct storage_change *first, *last;
+        bool stop;
+        uint64_t usage_due_usec; /* CLOCK_MONOTONIC; 0: there is nothing to write */
+
+        /* The thread's own. */
+        struct storage_change *pending; /* taken, in order */
+        struct storage_change *changes[BATCH_MAX];
+        struct purge *purges;
+        struct batch batch;
+        struct dictionary_state state; /* as committed */
+        uint64_t next_generation, next_blob;
+        int numbers_error;  /* why there are none left */
+        size_t usage_shard; /* the next to be written; USAGE_SHARDS: none */
+        bool is_failing;
+};
+
+int writer_new(struct writer **ret, struct storage *storage, const struct dictionary_state *state);
+/* Finishes what was submitted. */
+void writer_free(struct writer *writer);
+/* The first get was counted since they were written last. Any thread. */
+void writer_expect_usage(struct writer *writer);
+
+/* A transaction that starts from what was committed, and its end. writer_commit() writes nothing when the
+ * batch did nothing. */
+int writer_begin(struct writer *writer, MDB_txn **ret);
+int writer_commit(struct writer *writer, MDB_txn *txn);
+/* After the commit, when nobody needs them any more. */
+void writer_unlink(struct writer *writer);
+/* Tells when transactions begin to fail, and when they succeed again. */
+void writer_note_result(struct writer *writer, int r);
+
+/* apply.c: makes change in the transaction and sets its result. An errno: the transaction is of no use any
+ * more. */
+int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *change);
+/* Takes a record out of the batch's sums, and its blob off the disk. */
+void batch_drop(struct batch *batch, const struct record *record);
+/* The same for one that can't be read: its bytes and its blob can't be known. */
+void batch_drop_unreadable(struct batch *batch);
+
+/* purge.c */
+int writer_start_purge(struct writer *writer, struct storage_change *change);
+/* A step of the first purge, in a transaction of its own. */
+void writer_step_purge(struct writer *writer);
+/* The purge that will remove the record. */
+struct purge *writer_find_purge(struct writer *writer, const struct record *record);
