@@ -24,7 +24,7 @@ Requires=sysinit.target dbus.socket
 After=sysinit.target dbus.socket
 """
 # Slow at boot, or of no use in a container that serves one test.
-MASKED = ("systemd-binfmt", "systemd-hwdb-update", "systemd-journal-catalog-update", "systemd-logind",
+MASKED = ("systemd-binfmt", "systemd-hwdb-update", "systemd-journal-catalog-update",
           "systemd-networkd", "systemd-random-seed", "systemd-resolved", "systemd-udevd", "ldconfig")
 
 
@@ -108,7 +108,7 @@ class Container:
         if self.install:
             subprocess.run(["meson", "install", "-C", self.install, "--no-rebuild", "--quiet",
                             "--destdir", self.merged], check=True, stdout=subprocess.DEVNULL)
-        lines = [f"u {user} - - / /bin/sh\n" + "".join(f"m {user} {group}\n" for group in groups)
+        lines = [f"u {user} - - /home/{user} /bin/sh\n" + "".join(f"m {user} {group}\n" for group in groups)
                  for user, groups in self.users.items()]
         (self.merged / "etc/sysusers.d").mkdir(exist_ok=True)
         (self.merged / "etc/sysusers.d/test.conf").write_text("".join(lines))

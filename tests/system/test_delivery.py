@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the kernel is asked to do for each mode, seen by strace, and what a reader can do with what it got."""
+
+import os
+import re
+
+import container
+import tap
+
+container.enter_namespaces()
+
+from host import Host  # noqa: E402, pylint: disable=wrong-import-position
+
+BIG = 64 << 20
+CALL = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
+RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)$")
+
+
+class Trace:
+    """with Trace(host) as trace: what the daemon's threads call meanwhile; then trace.calls."""
+
+    FILE = "/run/trace"
+
+    def __init__(self, host):
+        self.host = host
+
+    def __enter__(self):
+        self.strace = self.host.start("strace", "--follow-forks", "--decode-fds=path", "--output", self.FILE,
+                                      "--attach", self.host.property("objmapper.service", "MainPID"),
+                                      stderr=-1, text=True)
+        assert "attached" in self.strace.stderr.readline()
+        return self
+
+    def __exit__(self, *_):
+        self.host.run("pkill", "-INT", "-x", "strace")
+        self.strace.communicate(timeout=20)
+        self.calls = read_trace(self.host.path(self.FILE).read_text())
+
+
+def read_trace(text):
+    """(call, arguments, result) of each finished system call, in order."""
+    unfinished, calls = {}, []
+    for line in text.splitlines():
+        if line.endswith("<unfinished ...>"):
+            unfinished[line.split()[0]] = line.removesuffix("<unfinished ...>")
+            continue
+        if resumed := RESUMED.match(line):
+            line = unfinished.pop(resumed[1], f"{resumed[1]} {resumed[2]}(") + resumed[3]
+        if call := CALL.match(line):
+            calls.append((call[2], call[3], int(call[4])))
+    return calls
+
+
+def total(calls, names, pattern=""):
+    return sum(max(result, 0) for name, arguments, result in calls
+               if name in names and re.search(pattern, arguments))
+
+
+def passed_paths(calls):
+    return [path for name, arguments, _ in calls if name == "sendmsg" and "SCM_RIGHTS" in arguments
+            for path in re.findall(r"cmsg_data=\[\d+<([^>]*)>", arguments)]
+
+
+def test_setup(host):
+    host.start_again()
+    host.put("big", os.urandom(BIG))
+    host.put("blob", os.urandom(100_000))
+    host.put("small", "small")
+    host.get("small")
+
+
+def test_fdpass_is_one_message(host):
+    with Trace(host) as trace:
+        assert len(host.get("blob", "--mode", "fdpass")) == 100_000
+    messages = [arguments for name, arguments, _ in trace.calls
+                if name == "sendmsg" and "SCM_RIGHTS" in arguments]
+    assert len(messages) == 1, messages
+    # The header is in the same message, and the body in none.
+    assert re.search(r"iov_len=[1-9]", messages[0]), messages
+    assert total(trace.calls, ("sendmsg", "sendto", "write", "writev", "splice", "sendfile")) < 4096
+
+
+def test_nothing_passed_was_opened_for_writing(host):
+    with Trace(host) as trace:
+        host.put("written", os.urandom(100_000))
+        assert len(host.get("written", "--mode", "fdpass")) == 100_000
+    passed = passed_paths(trace.calls)
+    assert passed, "no descriptor was passed"
+    for path in passed:
+        flags = [arguments for name, arguments, result in trace.calls
+                 if name in ("open", "openat", "openat2") and result >= 0
+                 and os.path.basename(path) in arguments]
+        assert flags, f"{path} was opened by none of the calls"
+        for arguments in flags:
+            assert "O_RDONLY" in arguments, arguments
+
+
+def test_splice_moves_all(host):
+    client = "/run/trace-client"
+    with Trace(host) as trace:
+        host.run("strace", "--follow-forks", "--decode-fds=path", f"--output={client}",
+                 "objmapperctl", "get", "--mode", "splice", "-o", "/run/big", "big")
+    try:
+        assert host.path("/run/big").read_bytes() == host.get("big", "--mode", "copy")
+    finally:
+        host.path("/run/big").unlink()
+
+    # The daemon: file to pipe and pipe to socket, both by splice; no descriptor, no body in its memory.
+    assert total(trace.calls, ("splice", "sendfile"), "socket:") == BIG
+    assert not passed_paths(trace.calls)
+    assert total(trace.calls, ("sendmsg", "sendto", "write", "writev")) < 65536
+    assert total(trace.calls, ("read", "pread64", "readv", "preadv")) < 65536
+    # The client likewise: socket to pipe to file.
+    calls = read_trace(host.path(client).read_text())
+    assert total(calls, ("splice",), "/run/big") == BIG
+    assert total(calls, ("splice",), "^[0-9]+<socket:") == BIG
+    assert total(calls, ("read", "recvfrom", "recvmsg", "readv"), "^[0-9]+<socket:") < 65536
+
+
+def test_reader_cannot_change_a_byte(host):
+    for uri, mode in (("blob", "fdpass"), ("small", "copy"), ("small", "fdpass")):
+        before = host.get(uri)
+        result = host.run(host.test_program("tamper"), mode, uri, user="reader", check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert host.get(uri) == before
+
+
+def test_not_even_the_owner_can_write_through_the_view(host):
+    before = host.get("blob")
+    result = host.run(host.test_program("tamper"), "fdpass", "blob", user="objmapper", check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for line in result.stdout.splitlines():
+        if line.startswith(("re-open for writing", "fchmod")):
+            assert line.endswith("Read-only file system"), line
+    assert result.stdout.count("Read-only file system") == 4, result.stdout
+    assert host.get("blob") == before
+
+
+with Host() as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)

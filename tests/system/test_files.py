@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Thousands of real files, each fetched in each mode and compared, across restarts and a kill."""
+
+import os
+import re
+
+import container
+import tap
+
+container.enter_namespaces()
+
+from host import Host, wait_until  # noqa: E402, pylint: disable=wrong-import-position
+
+MODES = ("fdpass", "copy", "splice", "auto")
+WANTED = 5000
+stored = {}
+
+
+def count_files(folder):
+    return sum(os.path.isfile(path) and not os.path.islink(path) for parent, _, names in os.walk(folder)
+               for path in (os.path.join(parent, name) for name in names))
+
+
+def fetch_all(host):
+    for mode in MODES:
+        result = host.run(host.test_program("fetch-all"), mode, "share/", stored["folder"], user="reader",
+                          timeout=300)
+        print(f"# {mode}: {result.stdout.strip()}")
+        assert result.stdout.startswith(f"{stored['count']} same, 0 different"), result.stdout
+
+
+def test_put_recursively(host):
+    candidates = ("/usr/share/doc", "/usr/share/man", "/usr/include", "/usr/share")
+    folder = next((path for path in candidates if count_files(path) >= WANTED), None)
+    assert folder, "no folder with enough files"
+    stored.update(folder=folder, count=count_files(folder))
+    host.start_again()
+    result = host.ctl("put", "--recursive", folder, "share/", timeout=600)
+    print(f"# {folder}: {stored['count']} files: {(result.stdout + result.stderr).strip()}")
+    listed = host.ctl("ls", "share/", user="reader", timeout=120).stdout
+    assert len(listed.splitlines()) == stored["count"]
+
+
+def test_every_file_in_each_mode(host):
+    fetch_all(host)
+
+
+def test_after_restart(host):
+    host.run("systemctl", "restart", "objmapper.service")
+    fetch_all(host)
+
+
+def test_after_sigkill(host):
+    before = host.property("objmapper.service", "MainPID")
+    host.run("systemctl", "kill", "--signal=SIGKILL", "objmapper.service")
+    wait_until(lambda: host.property("objmapper.service", "MainPID") != before)
+    fetch_all(host)
+    counters = host.ctl("stats", user="reader").stdout
+    assert re.search(rf"store_objects\D+{stored['count']}\b", counters), counters
+
+
+with Host() as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)
