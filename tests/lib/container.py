@@ -179,7 +179,7 @@ class Container:
     def command(self, *command, user=None):
         """The command line that runs command in the container, as root or as user."""
         as_user = [f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
-        return ["nsenter", f"--target={self.leader}", "--all", "--wd=/", "--", "env", "-i", "LANG=C.UTF-8",
+        return ["nsenter", f"--target={self.leader}", "--all", "--root", "--wd", "--", "env", "-i", "LANG=C.UTF-8",
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/",
                 *(["setpriv", *as_user, "--"] if user else []), *map(str, command)]
 

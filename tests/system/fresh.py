@@ -22,6 +22,9 @@ container.enter_namespaces()
 
 ROOTS = pathlib.Path("/var/tmp/objmapper-roots")
 MODES = ("fdpass", "copy", "splice", "auto")
+# What lint says depends on the release of its tools: they are those of Debian 12.
+SUITES = {"bookworm": ()}
+OTHER_SUITES = ("unit", "integration", "system", "fuzz")
 release = sys.argv[1]
 
 
@@ -113,7 +116,8 @@ def test_try_with_systemd():
 def test_suites():
     with BareMachine(make_root(release)) as machine:
         clone(machine)
-        result = machine.run("/root/objmapper/.ci/run", timeout=3600, FUZZ_SECONDS="5")
+        result = machine.run("/root/objmapper/.ci/run", *SUITES.get(release, OTHER_SUITES), timeout=3600,
+                             FUZZ_SECONDS="5")
         print(f"# {result.stdout.splitlines()[-1]}")
 
 

@@ -243,7 +243,7 @@ static void test_names(void) {
         assert_errno(proto_mode_from_name("default"), -EINVAL);
         assert_errno(proto_mode_from_name(""), -EINVAL);
 
-        for (uint16_t type = PROTO_HELLO; type <= PROTO_NOTICE; type++) {
+        for (unsigned type = PROTO_HELLO; type <= PROTO_NOTICE; type++) {
                 g_assert_cmpstr(proto_type_name(type), !=, "unknown");
                 g_assert_cmpstr(proto_type_name(type), ==, proto_type_name(type | PROTO_REPLY));
         }
@@ -252,7 +252,7 @@ static void test_names(void) {
         g_assert_cmpstr(proto_type_name(PROTO_NOTICE + 1), ==, "unknown");
         g_assert_cmpstr(proto_type_name(0xffff), ==, "unknown");
 
-        for (uint16_t status = PROTO_ABSENT; status <= PROTO_DRAINING; status++)
+        for (unsigned status = PROTO_ABSENT; status <= PROTO_DRAINING; status++)
                 g_assert_cmpstr(proto_status_name(status), !=, "unknown");
         g_assert_cmpstr(proto_status_name(PROTO_OK), ==, "ok");
         g_assert_cmpstr(proto_status_name(2), ==, "unknown");
