@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cold.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "job.h"
+#include "macro.h"
+#include "request.h"
+#include "session.h"
+#include "worker.h"
+
+#define PROBE_STEP ((uint64_t) 128 << 10)
+#define READ_SIZE  ((size_t) 64 << 10)
+
+ssize_t cold_read(int fd, void *buffer, size_t size, uint64_t offset) {
+        ssize_t n = preadv2(fd, &(struct iovec){ buffer, size }, 1, (off_t) offset, RWF_NOWAIT);
+
+        if (n < 0)
+                return errno == EOPNOTSUPP || errno == ENOSYS ? -EAGAIN : -errno;
+        return n;
+}
+
+bool cold_is_cached(int fd, uint64_t offset, uint64_t size) {
+        uint8_t byte;
+
+        for (uint64_t at = 0; at < size; at += PROBE_STEP)
+                if (cold_read(fd, &byte, 1, offset + at) <= 0)
+                        return false;
+
+        return cold_read(fd, &byte, 1, offset + size - 1) > 0;
+}
+
+/* One window on its way from the disk; when it is there the session goes on, or a get is answered. */
+struct cold {
+        struct request request;
+        struct job job;
+        int fd;
+        uint64_t offset;
+
+        /* Of a get that was not answered yet: the reply's head and the whole of its body. */
+        enum output_kind kind;
+        uint8_t mode;
+        uint64_t size;
+        size_t head_size;
+        uint8_t head[];
+};
+
+static void run(struct job *job) {
+        struct cold *cold = container_of(job, struct cold, job);
+        uint64_t end = cold->offset + WARM_WINDOW;
+        uint8_t buffer[READ_SIZE];
+
+        /* The window after this one is on its way while this one is sent. Errors show when it is. */
+        (void) posix_fadvise(cold->fd, (off_t) cold->offset, (off_t) (2 * WARM_WINDOW), POSIX_FADV_WILLNEED);
+        for (uint64_t at = cold->offset; at < end;) {
+                ssize_t n = pread(cold->fd, buffer, sizeof(buffer), (off_t) at);
+
+                if (n <= 0)
+                        return;
+                at += (uint64_t) n;
+        }
+}
+
+static void cold_free(struct cold *cold) {
+        (void) close_fd(cold->fd);
+        free(cold);
+}
+
+static void orphaned(_unused_ struct request *request) {
+        /* The job is under way: done() frees it. */
+}
+
+static void answer(struct cold *cold, struct session *session) {
+        uint8_t *p = output_reserve(session, cold->head_size);
+
+        if (!p)
+                return;
+
+        memcpy(p, cold->head, cold->head_size);
+        output_commit(session, p, cold->head_size, -EBADF, true);
+        output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
+                        cold->offset + WARM_WINDOW);
+}
+
+static void done(struct job *job) {
+        struct cold *cold = container_of(job, struct cold, job);
+        struct session *session = cold->request.session;
+
+        if (session && cold->head_size > 0)
+                answer(cold, session);
+        else if (session) {
+                struct output_item *item = output_first_file(session);
+
+                session->warming = false;
+                if (item)
+                        item->warm = cold->offset + WARM_WINDOW;
+                if (session->output_wait == OUTPUT_WAIT_BODY)
+                        session->output_wait = OUTPUT_READY;
+        }
+
+        request_end(&cold->request);
+        cold_free(cold);
+}
+
+static void begin(struct cold *cold, struct session *session, uint64_t id) {
+        cold->job = (struct job){ .run = run, .done = done, .mailbox = session->worker->mailbox };
+        cold->request.orphaned = orphaned;
+        request_begin(&cold->request, session, id, PROTO_GET);
+        request_set_pending(&cold->request, 0);
+        job_submit(session->worker->jobs, &cold->job);
+}
+
+int cold_warm_output(struct session *session, struct output_item *item) {
+        struct cold *cold;
+
+        session->output_wait = OUTPUT_WAIT_BODY;
+        if (session->warming)
+                return 0;
+
+        cold = malloc(sizeof(*cold));
+        if (!cold)
+                return -ENOMEM;
+
+        /* A descriptor of the job's own: the session may be closed meanwhile. */
+        *cold = (struct cold){ .fd = fcntl(item->fd, F_DUPFD_CLOEXEC, 0), .offset = item->offset };
+        if (cold->fd < 0) {
+                int r = -errno;
+
+                free(cold);
+                return r;
+        }
+
+        session->warming = true;
+        begin(cold, session, 0);
+        return 0;
+}
+
+void cold_deliver(struct delivery *delivery, enum output_kind kind) {
+        struct session *session = delivery->session;
+        struct proto_message *reply = delivery->reply;
+        size_t head_size = proto_message_size(reply);
+        struct cold *cold = malloc(sizeof(*cold) + head_size);
+        ssize_t n;
+
+        if (!cold) {
+                request_refuse(session, PROTO_GET, reply->head.id, PROTO_BUSY, NULL);
+                return;
+        }
+
+        *cold = (struct cold){
+                .fd = TAKE_FD(delivery->object->fd),
+                .offset = delivery->offset,
+                .size = delivery->size,
+                .kind = kind,
+                .head_size = head_size,
+        };
+        n = proto_message_encode(reply, cold->head, head_size);
+        assert(n >= 0 && (size_t) n == head_size);
+        begin(cold, session, reply->head.id);
+}

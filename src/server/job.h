@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The pool of threads for what may block on the disk. Jobs are begun in the order they were submitted. */
+
+#include "cleanup.h"
+#include "mailbox.h"
+
+struct job {
+        void (*run)(struct job *job);  /* on a thread of the pool */
+        void (*done)(struct job *job); /* on the thread of the mailbox; owns the job from then on */
+        struct mailbox *mailbox;
+        struct mail mail;
+        struct job *next; /* private */
+};
+
+struct job_pool;
+
+/* n_threads 0: job_submit() runs the job itself, for tests. -ENOMEM, -EAGAIN. */
+int job_pool_new(struct job_pool **ret, unsigned n_threads);
+
+/* Any thread. The caller keeps the job until done() is called. */
+void job_submit(struct job_pool *pool, struct job *job);
+
+/* Runs what was submitted, then ends the threads. NULL is fine. */
+void job_pool_free(struct job_pool *pool);
+DEFINE_CLEANUP(struct job_pool, job_pool_free)

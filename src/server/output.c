@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "output.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "deliver.h"
+#include "macro.h"
+#include "session.h"
+#include "worker.h"
+
+#define FREE_MAX       8 /* structs and chunks that a worker keeps */
+#define ITEMS_FIRST    64
+#define IOV_PARTS      64
+#define FLUSH_MAX      ((uint64_t) 1 << 20) /* bytes that a session sends in one turn */
+#define REPLIES_MERGED UINT8_MAX
+
+uint32_t output_n_replies(const struct session *session) {
+        return session->output ? session->output->n_replies : 0;
+}
+
+uint64_t output_size(const struct session *session) {
+        return session->output ? session->output->size : 0;
+}
+
+static void chunk_return(struct worker *worker, struct output_chunk *chunk) {
+        if (worker->n_free_chunks >= FREE_MAX) {
+                free(chunk);
+                return;
+        }
+
+        chunk->next = worker->free_chunks;
+        worker->free_chunks = chunk;
+        worker->n_free_chunks++;
+}
+
+static struct output_chunk *chunk_take(struct worker *worker) {
+        struct output_chunk *chunk = worker->free_chunks;
+
+        if (chunk) {
+                worker->free_chunks = chunk->next;
+                worker->n_free_chunks--;
+        } else {
+                chunk = malloc(sizeof(*chunk));
+                if (!chunk)
+                        return NULL;
+        }
+
+        chunk->next = NULL;
+        chunk->size = 0;
+        return chunk;
+}
+
+void output_free(struct output *output) {
+        free(output->items);
+        free(output);
+}
+
+static struct output *output_take(struct worker *worker) {
+        struct output *output = worker->free_outputs;
+
+        if (output) {
+                worker->free_outputs = output->next_free;
+                worker->n_free_outputs--;
+                return output;
+        }
+
+        output = calloc(1, sizeof(*output));
+        if (!output)
+                return NULL;
+
+        output->items = malloc(ITEMS_FIRST * sizeof(output->items[0]));
+        if (!output->items) {
+                free(output);
+                return NULL;
+        }
+        output->items_size = ITEMS_FIRST;
+        return output;
+}
+
+/* Nothing waits any more: what held it goes back to the worker. */
+static void output_release(struct session *session) {
+        struct worker *worker = session->worker;
+        struct output *output = TAKE_PTR(session->output);
+
+        assert(output->n_items == 0 && output->n_fds == 0 && output->n_replies == 0 && output->size == 0);
+
+        while (output->first) {
+                struct output_chunk *chunk = output->first;
+
+                output->first = chunk->next;
+                chunk_return(worker, chunk);
+        }
+
+        session->output_wait = OUTPUT_READY;
+        if (worker->n_free_outputs >= FREE_MAX || output->items_size > 16 * ITEMS_FIRST) {
+                output_free(output);
+                return;
+        }
+
+        *output = (struct output){
+                .items = output->items,
+                .items_size = output->items_size,
+                .next_free = worker->free_outputs,
+        };
+        worker->free_outputs = output;
+        worker->n_free_outputs++;
+}
+
+static struct output_item *item_at(struct output *output, uint32_t i) {
+        return &output->items[(output->items_first + i) & (output->items_size - 1)];
+}
+
+/* The first item is done with. */
+static void pop(struct output *output) {
+        struct output_item *item = item_at(output, 0);
+
+        switch (item->kind) {
+        case OUTPUT_BYTES:
+                if (item->fd >= 0)
+                        output->n_fds--;
+                break;
+        case OUTPUT_BLOCK:
+                free(item->block);
+                break;
+        default:
+                break;
+        }
+
+        (void) close_fd(item->fd);
+        if (item->kind == OUTPUT_BYTES || item->kind == OUTPUT_BLOCK)
+                output->size -= item->size;
+        output->n_replies -= item->n_replies;
+        output->items_first++;
+        output->n_items--;
+}
+
+void output_discard(struct session *session) {
+        struct output *output = session->output;
+
+        if (!output)
+                return;
+
+        while (output->n_items > 0)
+                pop(output);
+        output_release(session);
+}
+
+struct output_item *output_first_file(struct session *session) {
+        struct output *output = session->output;
+
+        for (uint32_t i = 0; output && i < output->n_items; i++) {
+                struct output_item *item = item_at(output, i);
+
+                if (item->kind == OUTPUT_COPY || item->kind == OUTPUT_SPLICE)
+                        return item;
+        }
+
+        return NULL;
+}
+
+static struct output_item *push(struct output *output) {
+        if (output->n_items == output->items_size) {
+                uint32_t size = output->items_size * 2;
+                struct output_item *items = malloc(size * sizeof(items[0]));
+
+                if (!items)
+                        return NULL;
+                for (uint32_t i = 0; i < output->n_items; i++)
+                        items[i] = *item_at(output, i);
+                free(output->items);
+                output->items = items;
+                output->items_size = size;
+                output->items_first = 0;
+        }
+
+        return item_at(output, output->n_items++);
+}
+
+static void out_of_memory(struct session *session) {
+        session_break(session, -ENOMEM, "no memory for its answers");
+}
+
+/* The last item has nothing in it before output_flush() returns with something left. */
+static bool ensure_output(struct session *session) {
+        if (session->output)
+                return true;
+
+        session->output = output_take(session->worker);
+        if (!session->output)
+                return false;
+
+        session->output_wait = OUTPUT_READY;
+        session->output_usec = session->worker->now_usec;
+        return true;
+}
+
+uint8_t *output_reserve(struct session *session, size_t size) {
+        struct output *output;
+
+        assert(size <= OUTPUT_CHUNK_SIZE);
+
+        if (session->broken != 0)
+                return NULL;
+
+        if (!ensure_output(session)) {
+                out_of_memory(session);
+                return NULL;
+        }
+
+        output = session->output;
+        if (!output->last || OUTPUT_CHUNK_SIZE - output->last->size < size) {
+                struct output_chunk *chunk = chunk_take(session->worker);
+
+                if (!chunk) {
+                        out_of_memory(session);
+                        return NULL;
+                }
+                if (output->last && output->first)
+                        output->last->next = chunk;
+                else
+                        output->first = chunk;
+                output->last = chunk;
+        }
+
+        return output->last->data + output->last->size;
+}
+
+void output_commit(struct session *session, uint8_t *p, size_t size, int fd, bool more) {
+        struct output *output = session->output;
+        struct output_chunk *chunk = output->last;
+        struct output_item *item = output->n_items > 0 ? item_at(output, output->n_items - 1) : NULL;
+
+        assert(p == chunk->data + chunk->size);
+        assert(OUTPUT_CHUNK_SIZE - chunk->size >= size);
+
+        if (!item || item->kind != OUTPUT_BYTES || item->p + item->size != p || fd >= 0 ||
+            item->n_replies == REPLIES_MERGED) {
+                item = push(output);
+                if (!item) {
+                        (void) close_fd(fd);
+                        out_of_memory(session);
+                        return;
+                }
+                *item = (struct output_item){ .kind = OUTPUT_BYTES, .fd = fd, .p = p, .chunk = chunk };
+        }
+
+        chunk->size += size;
+        item->size += size;
+        item->n_replies += !more;
+        output->size += size;
+        output->n_replies += !more;
+        output->n_fds += fd >= 0;
+}
+
+static void count_status(struct session *session, uint16_t status) {
+        if (status < COUNTERS_STATUS_MAX)
+                count_add(&session->worker->counters.statuses[status], 1);
+}
+
+/* Encodes the head into room for it and size bytes more. */
+static uint8_t *encode(struct session *session, struct proto_message *reply, size_t size, size_t *ret_head) {
+        size_t head = proto_message_size(reply);
+        uint8_t *p = output_reserve(session, head + size);
+        ssize_t n;
+
+        if (!p)
+                return NULL;
+
+        n = proto_message_encode(reply, p, head);
+        assert(n >= 0 && (size_t) n == head);
+        count_status(session, reply->head.status);
+        *ret_head = head;
+        return p;
+}
+
+void output_add(struct session *session, struct proto_message *reply) {
+        output_add_fd(session, reply, -EBADF);
+}
+
+void output_add_fd(struct session *session, struct proto_message *reply, int fd) {
+        size_t head;
+        uint8_t *p;
+
+        reply->head.body_size = 0;
+        p = encode(session, reply, 0, &head);
+        if (!p) {
+                (void) close_fd(fd);
+                return;
+        }
+        output_commit(session, p, head, fd, false);
+}
+
+static void add_block_item(struct session *session, const uint8_t *position, void *block, size_t size) {
+        struct output *output = session->output;
+        struct output_item *item = session->broken != 0 ? NULL : push(output);
+
+        if (!item) {
+                free(block);
+                out_of_memory(session);
+                return;
+        }
+
+        *item = (struct output_item){
+                .kind = OUTPUT_BLOCK,
+                .n_replies = 1,
+                .fd = -EBADF,
+                .size = size,
+                .position = (uint8_t *) position,
+                .block = block,
+        };
+        output->size += size;
+        output->n_replies++;
+}
+
+void output_add_data(struct session *session, struct proto_message *reply, const void *data, size_t size) {
+        size_t head;
+        uint8_t *p;
+
+        reply->head.body_size = size;
+        if (proto_message_size(reply) + size > OUTPUT_CHUNK_SIZE) {
+                void *block = malloc(size);
+
+                if (!block) {
+                        out_of_memory(session);
+                        return;
+                }
+                memcpy(block, data, size);
+                output_add_block(session, reply, block, size);
+                return;
+        }
+
+        p = encode(session, reply, size, &head);
+        if (!p)
+                return;
+        if (size > 0)
+                memcpy(p + head, data, size);
+        output_commit(session, p, head + size, -EBADF, false);
+}
+
+void output_add_block(struct session *session, struct proto_message *reply, void *block, size_t size) {
+        size_t head;
+        uint8_t *p;
+
+        reply->head.body_size = size;
+        p = encode(session, reply, 0, &head);
+        if (!p) {
+                free(block);
+                return;
+        }
+        output_commit(session, p, head, -EBADF, size > 0);
+        if (size == 0)
+                free(block);
+        else
+                add_block_item(session, block, block, size);
+}
+
+void output_add_file(struct session *session,
+                     enum output_kind kind,
+                     int fd,
+                     uint64_t offset,
+                     uint64_t size,
+                     uint64_t warm) {
+        struct output *output = session->output;
+        struct output_item *item = session->broken != 0 ? NULL : push(output);
+
+        assert(size > 0);
+
+        if (!item) {
+                (void) close_fd(fd);
+                out_of_memory(session);
+                return;
+        }
+
+        *item = (struct output_item){
+                .kind = kind, .n_replies = 1, .fd = fd, .size = size, .offset = offset, .warm = warm
+        };
+        output->n_replies++;
+}
+
+void output_add_file_reply(struct session *session,
+                           struct proto_message *reply,
+                           enum output_kind kind,
+                           int fd,
+                           uint64_t offset,
+                           uint64_t size) {
+        size_t head;
+        uint8_t *p = encode(session, reply, 0, &head);
+
+        if (!p) {
+                (void) close_fd(fd);
+                return;
+        }
+        output_commit(session, p, head, -EBADF, true);
+        output_add_file(session, kind, fd, offset, size, 0);
+}
+
+/* size bytes of the first items are sent, and of those the first n_batch items' descriptors. */
+static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
+        for (uint32_t i = 0; i < n_batch; i++) {
+                struct output_item *item = item_at(output, i);
+
+                if (item->kind == OUTPUT_BYTES && item->fd >= 0) {
+                        item->fd = close_fd(item->fd);
+                        output->n_fds--;
+                }
+        }
+
+        while (size > 0) {
+                struct output_item *item = item_at(output, 0);
+
+                if (size < item->size) {
+                        item->size -= size;
+                        if (item->kind == OUTPUT_BYTES || item->kind == OUTPUT_BLOCK) {
+                                item->p += size; /* position, of a block: the same place */
+                                output->size -= size;
+                        } else
+                                item->offset += size;
+                        return;
+                }
+
+                size -= item->size;
+                pop(output);
+        }
+}
+
+/* Chunks before the one that the first item is in are done with. */
+static void return_chunks(struct session *session) {
+        struct output *output = session->output;
+        struct output_item *item = item_at(output, 0);
+
+        if (output->n_items == 0 || item->kind != OUTPUT_BYTES)
+                return;
+
+        while (output->first != item->chunk) {
+                struct output_chunk *chunk = output->first;
+
+                output->first = chunk->next;
+                chunk_return(session->worker, chunk);
+        }
+}
+
+/* How many descriptors may go out now. 0 and output_wait, when the client has to receive some first. */
+static uint32_t fds_allowed(struct session *session) {
+        uint32_t max = session->limits.fds_in_flight_max;
+
+        if (session->fds_sent >= max / 2 || session->fds_sent + session->fds_per_batch > max) {
+                int waiting = 0;
+
+                /* What is in the socket is not its bytes exactly, but 0 means that all was read. */
+                if (ioctl(session->fd, SIOCOUTQ, &waiting) >= 0 && waiting == 0)
+                        session->fds_sent = 0;
+        }
+
+        return session->fds_sent >= max ? 0 : MIN(max - session->fds_sent, (uint32_t) session->fds_per_batch);
+}
+
+/* One sendmsg() of what is in memory at the head of the queue, and of the copied body behind it. */
+static ssize_t send_some(struct session *session) {
+        struct output *output = session->output;
+        struct iovec iov[IOV_PARTS];
+        uint8_t *heads[FDPASS_MAX_FDS];
+        int fds[FDPASS_MAX_FDS];
+        uint32_t n_iov = 0, n_fds = 0, n_items, allowed = output->n_fds > 0 ? fds_allowed(session) : 0;
+        uint64_t size = 0;
+        ssize_t n;
+
+        for (n_items = 0; n_items < output->n_items && size < FLUSH_MAX; n_items++) {
+                struct output_item *item = item_at(output, n_items);
+
+                if (item->kind == OUTPUT_SPLICE ||
+                    (item->kind == OUTPUT_BYTES && item->fd >= 0 && n_fds == allowed))
+                        break;
+
+                if (n_iov > 0 && item->kind != OUTPUT_COPY &&
+                    (uint8_t *) iov[n_iov - 1].iov_base + iov[n_iov - 1].iov_len == item->p)
+                        iov[n_iov - 1].iov_len += item->size;
+                else if (n_iov == IOV_PARTS)
+                        break;
+                else if (item->kind == OUTPUT_COPY) {
+                        n = deliver_copy_fill(session, item, COPY_MAX, &iov[n_iov]);
+                        if (n < 0)
+                                return n;
+                        if (n == 0)
+                                break;
+                        n_iov++;
+                        size += (uint64_t) n;
+                        n_items++;
+                        break; /* there is one buffer to copy through */
+                } else
+                        iov[n_iov++] = (struct iovec){ item->p, item->size };
+
+                size += item->size;
+                if (item->kind == OUTPUT_BYTES && item->fd >= 0) {
+                        heads[n_fds] = item->p;
+                        fds[n_fds++] = item->fd;
+                }
+        }
+
+        if (n_iov == 0) {
+                if (session->output_wait == OUTPUT_READY)
+                        session->output_wait = OUTPUT_WAIT_FDS;
+                return 0;
+        }
+
+        /* What has to be waited for comes after this. */
+        session->output_wait = OUTPUT_READY;
+        for (uint32_t i = 0; i < n_fds; i++)
+                proto_head_set_fd(heads[i], (uint16_t) i, (uint16_t) n_fds);
+
+        n = fdpass_write(session->fd, iov, n_iov, fds, n_fds);
+        if (n == -EAGAIN) {
+                session->output_wait = OUTPUT_WAIT_ROOM;
+                return 0;
+        }
+        if (n == -ETOOMANYREFS) {
+                session->output_wait = OUTPUT_WAIT_RETRY;
+                worker_arm_retry(session->worker);
+                return 0;
+        }
+        if (n == -EINTR)
+                return 0;
+        if (n < 0)
+                return n;
+
+        session->fds_sent += n_fds;
+        advance(output, (uint64_t) n, n_items);
+        return n;
+}
+
+int output_flush(struct session *session) {
+        struct output *output = session->output;
+        uint64_t sent = 0;
+
+        while (output->n_items > 0) {
+                struct output_item *item = item_at(output, 0);
+                ssize_t n;
+
+                if (sent >= FLUSH_MAX)
+                        return 1;
+
+                if (item->kind == OUTPUT_SPLICE) {
+                        n = deliver_splice_send(session, item);
+                        if (n > 0)
+                                advance(output, (uint64_t) n, 0);
+                } else
+                        n = send_some(session);
+                if (n < 0)
+                        return (int) n;
+                if (n > 0) {
+                        sent += (uint64_t) n;
+                        session->output_usec = session->worker->now_usec;
+                        return_chunks(session);
+                } else if (session->output_wait != OUTPUT_READY)
+                        return 0;
+        }
+
+        output_release(session);
+        return 0;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What waits to be sent in a session: replies' heads and small bodies in chunks of memory, descriptors with
+ * the head they belong to, and bodies that are delivered from their file. Small things that follow each other
+ * go out in one sendmsg(), with up to 253 descriptors.
+ *
+ * The worker's thread only. An output_add_*() that fails for lack of memory breaks the session, which is then
+ * dropped: an answer can't be left out. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "fdpass.h"
+#include "protocol.h"
+
+struct session;
+struct worker;
+
+#define OUTPUT_CHUNK_SIZE (((size_t) 80 << 10) - 64) /* more than any head */
+
+struct output_chunk {
+        struct output_chunk *next;
+        size_t size; /* bytes used */
+        uint8_t data[OUTPUT_CHUNK_SIZE];
+};
+
+enum output_kind {
+        OUTPUT_BYTES,  /* in a chunk */
+        OUTPUT_BLOCK,  /* in memory of its own */
+        OUTPUT_COPY,   /* from a file, by read and write */
+        OUTPUT_SPLICE, /* from a file, by splice */
+};
+
+struct output_item {
+        uint8_t kind;
+        uint8_t n_replies; /* that are sent when this is */
+        int fd;            /* OUTPUT_BYTES: goes with the head at p, or -EBADF. Of a file: the file */
+        uint64_t size;     /* bytes to send */
+        union {
+                struct {
+                        uint8_t *p;
+                        struct output_chunk *chunk;
+                };
+                struct {
+                        uint8_t *position;
+                        void *block;
+                };
+                struct {
+                        uint64_t offset;
+                        uint64_t warm; /* reading up to this offset need not block */
+                };
+        };
+};
+
+struct output {
+        struct output *next_free;
+        struct output_chunk *first, *last;
+        struct output_item *items;                 /* a ring */
+        uint32_t items_first, n_items, items_size; /* items_size: a power of two */
+        uint32_t n_replies;
+        uint32_t n_fds;
+        uint64_t size; /* bytes in memory */
+};
+
+void output_free(struct output *output);
+
+/* Replies queued and not sent; bytes of memory they take. */
+uint32_t output_n_replies(const struct session *session);
+uint64_t output_size(const struct session *session);
+
+/* Room for size bytes (at most OUTPUT_CHUNK_SIZE) in one piece, to be filled and given to output_commit().
+ * NULL: no memory, the session is broken. */
+uint8_t *output_reserve(struct session *session, size_t size);
+/* size bytes at p, which was reserved, are a reply, or its beginning. fd (-EBADF: none) goes with its first
+ * byte, and is the output's. more: a body from a file follows. */
+void output_commit(struct session *session, uint8_t *p, size_t size, int fd, bool more);
+
+/* A reply without a body; one with size bytes that are copied; one with a block from malloc() that becomes
+ * the output's; one with a descriptor that becomes the output's. The reply's body_size is set here. */
+void output_add(struct session *session, struct proto_message *reply);
+void output_add_data(struct session *session, struct proto_message *reply, const void *data, size_t size);
+void output_add_block(struct session *session, struct proto_message *reply, void *block, size_t size);
+void output_add_fd(struct session *session, struct proto_message *reply, int fd);
+
+/* size bytes of a file, from offset on, as the body of the reply that was committed with more. fd becomes the
+ * output's. Up to warm it is known to be in memory. And the same together with the reply. */
+void output_add_file(struct session *session,
+                     enum output_kind kind,
+                     int fd,
+                     uint64_t offset,
+                     uint64_t size,
+                     uint64_t warm);
+void output_add_file_reply(struct session *session,
+                           struct proto_message *reply,
+                           enum output_kind kind,
+                           int fd,
+                           uint64_t offset,
+                           uint64_t size);
+
+/* Sends what can be sent, up to a bound; sets session->output_wait when something is left. Returns 1: the
+ * turn's share is used up; 0: all is sent, or it waits; or the error that ends the session. */
+int output_flush(struct session *session);
+
+/* The first body from a file that waits; NULL: none. */
+struct output_item *output_first_file(struct session *session);
+
+/* Closes and frees everything that waits. */
+void output_discard(struct session *session);

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "macro.h"
+#include "server-internal.h"
+
+static void add_up(struct counters *sum, const struct counters *counters) {
+        uint64_t *to = (uint64_t *) sum;
+        const uint64_t *from = (const uint64_t *) counters;
+
+        for (size_t i = 0; i < sizeof(*sum) / sizeof(uint64_t); i++)
+                to[i] += count_get(&from[i]);
+}
+
+static const char *const request_names[] = {
+        [PROTO_HELLO] = "requests_hello",   [PROTO_GET] = "requests_get",
+        [PROTO_STAT] = "requests_stat",     [PROTO_PUT] = "requests_put",
+        [PROTO_DATA] = "requests_data",     [PROTO_END] = "requests_end",
+        [PROTO_ABORT] = "requests_abort",   [PROTO_SET_METADATA] = "requests_set_metadata",
+        [PROTO_REMOVE] = "requests_remove", [PROTO_PURGE] = "requests_purge",
+        [PROTO_LIST] = "requests_list",     [PROTO_STATS] = "requests_stats",
+};
+
+static const char *const reply_names[] = {
+        [OP_FDPASS] = "replies_fdpass",
+        [OP_COPY] = "replies_copy",
+        [OP_SPLICE] = "replies_splice",
+};
+
+static const char *const byte_names[] = {
+        [OP_FDPASS] = "bytes_fdpass",
+        [OP_COPY] = "bytes_copy",
+        [OP_SPLICE] = "bytes_splice",
+};
+
+static const char *const status_names[] = {
+        [PROTO_OK] = "replies_ok",
+        [PROTO_NOT_MODIFIED] = "replies_not_modified",
+        [PROTO_ABSENT] = "errors_absent",
+        [PROTO_EXISTS] = "errors_exists",
+        [PROTO_EXPIRED] = "errors_expired",
+        [PROTO_TOO_LARGE] = "errors_too_large",
+        [PROTO_NO_SPACE] = "errors_no_space",
+        [PROTO_BUSY] = "errors_busy",
+        [PROTO_NOT_PERMITTED] = "errors_not_permitted",
+        [PROTO_BAD_REQUEST] = "errors_bad_request",
+        [PROTO_UNSUPPORTED] = "errors_unsupported",
+        [PROTO_INTERNAL] = "errors_internal",
+        [PROTO_CONFLICT] = "errors_conflict",
+        [PROTO_BAD_RANGE] = "errors_bad_range",
+        [PROTO_BAD_CHECKSUM] = "errors_bad_checksum",
+        [PROTO_ABORTED] = "errors_aborted",
+        [PROTO_READ_ONLY] = "errors_read_only",
+};
+
+typedef void (*visit_fn)(const char *name, uint64_t value, void *userdata);
+
+static void visit_array(
+                const char *const *names, size_t n, const uint64_t *values, visit_fn visit, void *userdata) {
+        for (size_t i = 0; i < n; i++)
+                if (names[i])
+                        visit(names[i], values[i], userdata);
+}
+
+void server_count(struct server *server, visit_fn visit, void *userdata) {
+        struct counters sum = {};
+        struct storage_stats stats;
+
+        for (unsigned i = 0; i < server->n_workers; i++)
+                add_up(&sum, &server->workers[i]->counters);
+
+        visit("sessions", server_get_sessions(server), userdata);
+        visit("sessions_total", sum.sessions_total, userdata);
+        visit("sessions_refused", __atomic_load_n(&server->n_refused, __ATOMIC_RELAXED), userdata);
+        visit("sessions_dropped", sum.sessions_dropped, userdata);
+        visit_array(request_names, ARRAY_SIZE(request_names), sum.requests, visit, userdata);
+        visit_array(reply_names, ARRAY_SIZE(reply_names), sum.replies, visit, userdata);
+        visit_array(byte_names, ARRAY_SIZE(byte_names), sum.bytes, visit, userdata);
+        visit("bytes_received", sum.bytes_received, userdata);
+        visit("puts_aborted", sum.puts_aborted, userdata);
+        visit_array(status_names, ARRAY_SIZE(status_names), sum.statuses, visit, userdata);
+
+        storage_get_stats(server->storage, &stats);
+        visit("store_objects", stats.objects, userdata);
+        visit("store_bytes", stats.bytes, userdata);
+        visit("store_objects_inline", stats.objects_inline, userdata);
+        visit("store_dictionary_bytes", stats.dictionary_bytes, userdata);
+        visit("store_gets", stats.gets, userdata);
+        visit("store_hits", stats.hits, userdata);
+        visit("store_puts", stats.puts, userdata);
+        visit("store_removes", stats.removes, userdata);
+        visit("store_commits", stats.commits, userdata);
+        visit("store_changes", stats.changes, userdata);
+        visit("store_bytes_put", stats.bytes_put, userdata);
+        visit("store_generation", stats.generation, userdata);
+}
+
+void server_visit_counters(struct server *server, visit_fn visit, void *userdata) {
+        server_count(server, visit, userdata);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A thread with the sessions that were dealt to it, and all that they share while it is their turn.
+ *
+ * Sessions are watched by an epoll of the worker's own, which takes many of them in one call; the sd-event
+ * loop, for mails and timers, is one more descriptor in it. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+#include <systemd/sd-event.h>
+
+#include "counters.h"
+#include "job.h"
+#include "mailbox.h"
+#include "storage.h"
+
+#define RECEIVE_MAX ((size_t) 64 << 10)  /* bytes taken from a socket in one turn */
+#define PIECE_MAX   ((size_t) 256 << 10) /* bytes of a put's body that are written at once */
+#define COPY_MAX    ((size_t) 256 << 10) /* bytes of a body that are copied at once */
+
+struct output;
+struct output_chunk;
+struct server;
+struct session;
+
+struct worker {
+        /* Of the server, and the same for all workers. */
+        struct server *server;
+        struct storage *storage;
+        struct job_pool *jobs;
+
+        pthread_t thread;
+        bool started;
+        bool stop;
+
+        int epoll_fd;
+        sd_event *event;
+        struct mailbox *mailbox;
+        sd_event_source *sweep; /* looks for deadlines that passed */
+        sd_event_source *retry; /* for sessions that wait for nothing that epoll knows of */
+        uint64_t sweep_interval_usec;
+        uint64_t now_usec; /* CLOCK_MONOTONIC_COARSE, at this turn */
+
+        struct session *sessions;
+        struct session *dead;                /* freed when this turn is over: events may still name them */
+        struct session *turns, **turns_last; /* those with work that no event will tell of */
+        unsigned n_sessions;                 /* atomic, written by the thread that deals and by this one */
+        unsigned n_requests; /* begun, their end not seen, whether or not their session still is */
+
+        /* The scratch space of whoever's turn it is. */
+        struct storage_object object;
+        uint8_t *received; /* PROTO_HEAD_MAX + RECEIVE_MAX bytes */
+        uint8_t *copied;   /* COPY_MAX bytes */
+        int pipe_read, pipe_write, null_fd;
+        size_t pipe_size;
+
+        /* What sessions have while they need it, kept for the next. */
+        struct output *free_outputs;
+        struct output_chunk *free_chunks;
+        void *free_pieces;
+        unsigned n_free_outputs, n_free_chunks, n_free_pieces;
+
+        bool draining;
+        struct mail drain_mail, cut_mail, stop_mail, drained_mail;
+
+        struct counters counters;
+};
+
+/* -ENOMEM, -EMFILE, -ENFILE. */
+int worker_new(struct worker **ret, struct server *server);
+/* Makes the thread. -EAGAIN. */
+int worker_start(struct worker *worker);
+/* Ends the thread: sessions are cut, what was begun in the store is waited for. Without a thread the caller
+ * becomes it for this. NULL is fine. */
+void worker_free(struct worker *worker);
+DEFINE_CLEANUP(struct worker, worker_free)
+
+/* One turn of the loop, waiting for at most timeout_msec (-1: for ever). For the worker's thread, or for a
+ * test that has none. */
+void worker_run_once(struct worker *worker, int timeout_msec);
+
+/* The following are for the worker's thread. */
+
+/* Gives the session a turn after those that are waiting for theirs. */
+void worker_queue_turn(struct worker *worker, struct session *session);
+/* Gives every session that asked for it (session->retry) a turn soon. */
+void worker_arm_retry(struct worker *worker);
+/* Makes sure that deadlines of timeout_usec are looked at often enough. 0: none. */
+void worker_watch_timeout(struct worker *worker, uint64_t timeout_usec);
+/* To be called when a session or a request has ended: tells the server when that was the last of a drain. */
+void worker_check_drained(struct worker *worker);
+
+/* Buffers of PIECE_MAX bytes. NULL: no memory. */
+void *worker_take_piece(struct worker *worker);
+void worker_return_piece(struct worker *worker, void *piece);
