@@ -78,7 +78,7 @@ void deliver_copy(struct delivery *delivery) {
 
 ssize_t deliver_copy_fill(struct session *session, struct output_item *item, size_t max, struct iovec *ret) {
         uint8_t *buffer = session->worker->copied;
-        size_t size = (size_t) MIN(item->size, (uint64_t) MIN(max, COPY_MAX));
+        size_t size = (size_t) MIN(item->size, (uint64_t) max);
         ssize_t n;
 
         if (item->offset + size <= item->warm) {

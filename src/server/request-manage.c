@@ -124,8 +124,8 @@ static int add_entry(const void *uri, size_t uri_size, const struct storage_info
                 return -ENOBUFS;
 
         if (most > list->allocated) {
-                size_t allocated = MIN(MAX(2 * list->allocated, 4 * LIST_ENTRY_MAX),
-                                       (size_t) PROTO_PAGE_BODY_MAX);
+                size_t doubled = MAX(2 * list->allocated, 4 * LIST_ENTRY_MAX);
+                size_t allocated = MIN(doubled, (size_t) PROTO_PAGE_BODY_MAX);
                 uint8_t *page = realloc(list->page, allocated);
 
                 if (!page)

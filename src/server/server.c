@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -57,6 +58,7 @@ int server_make(struct server **ret,
                 bool threads) {
         _cleanup_(server_freep) struct server *server = NULL;
         static const struct log_ratelimit limit = { .interval_usec = LOG_INTERVAL, .burst = LOG_BURST };
+        unsigned n_jobs;
         int r;
 
         assert(ret);
@@ -81,8 +83,8 @@ int server_make(struct server **ret,
         if (r < 0)
                 return r;
 
-        r = job_pool_new(&server->jobs,
-                         threads ? MIN(MAX(2 * config->workers, JOB_THREADS_MIN), JOB_THREADS_MAX) : 0);
+        n_jobs = MAX(2 * config->workers, JOB_THREADS_MIN);
+        r = job_pool_new(&server->jobs, threads ? MIN(n_jobs, JOB_THREADS_MAX) : 0);
         if (r < 0)
                 return r;
 

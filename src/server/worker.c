@@ -78,7 +78,8 @@ void worker_watch_timeout(struct worker *worker, uint64_t timeout_usec) {
         if (timeout_usec == 0)
                 return;
 
-        interval = MIN(MAX(interval, SWEEP_USEC_MIN), SWEEP_USEC_MAX);
+        interval = MAX(interval, SWEEP_USEC_MIN);
+        interval = MIN(interval, SWEEP_USEC_MAX);
         (void) sd_event_source_get_enabled(worker->sweep, &enabled);
         if (enabled != SD_EVENT_OFF && interval >= worker->sweep_interval_usec)
                 return;
