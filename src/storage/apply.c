@@ -113,7 +113,7 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
         int r;
 
         if (change->mark == 0) {
-                change->result = writer->numbers_error;
+                change->result = writer->put_error;
                 return 0;
         }
 

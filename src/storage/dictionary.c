@@ -29,8 +29,10 @@ struct dictionary {
         MDB_dbi objects, meta;
         uint64_t seed;
         key_hash_fn hash;
+        uint64_t map_size;
         uint8_t *buffer; /* the writer's */
         size_t buffer_size;
+        uint64_t allocated; /* the writer's: bytes of the file that the disk has set aside */
         struct slot pool[POOL_SLOTS];
 };
 
@@ -102,6 +104,7 @@ int dictionary_open(
                 return -ENOMEM;
         memset(dictionary, 0, sizeof(*dictionary));
         dictionary->seed = seed;
+        dictionary->map_size = map_size;
         dictionary->hash = hash ?: hash_key;
 
         r = mdb_env_create(&dictionary->env);
@@ -370,6 +373,45 @@ int dictionary_write_state(struct dictionary *dictionary,
         store_le64(value, XXH3_64bits(value + 8, STATE_SIZE - 8));
 
         return to_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+}
+
+/* An update copies pages before it frees them: on a full disk not even a removal could be made. So what only
+ * adds must leave this much. */
+#define HEADROOM (UINT64_C(4) << 20)
+
+int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
+        uint64_t used, end, wanted = HEADROOM + size;
+        MDB_envinfo info;
+        MDB_stat st;
+        int r;
+
+        r = dictionary_used(dictionary, &used);
+        if (r < 0)
+                return r;
+
+        wanted = MIN(wanted, dictionary->map_size / 4);
+        if (used + wanted > dictionary->map_size)
+                return -ENOSPC;
+        if (used + wanted <= dictionary->allocated)
+                return 0;
+
+        /* Twice of it, so as not to be back at once. */
+        (void) mdb_env_info(dictionary->env, &info);
+        (void) mdb_env_stat(dictionary->env, &st);
+        end = (info.me_last_pgno + 1) * st.ms_psize;
+        for (unsigned times = 2; times > 0; times--) {
+                uint64_t size_wanted = MIN(end + times * wanted, dictionary->map_size);
+                mdb_filehandle_t fd;
+
+                (void) mdb_env_get_fd(dictionary->env, &fd);
+                if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t) size_wanted) >= 0) {
+                        dictionary->allocated = size_wanted;
+                        return 0;
+                }
+        }
+
+        /* A file system that can't do it can't be asked. */
+        return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno;
 }
 
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {

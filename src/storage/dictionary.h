@@ -77,6 +77,10 @@ int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct 
 int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret);
 int dictionary_write_state(struct dictionary *dictionary, MDB_txn *txn, const struct dictionary_state *state);
 
+/* The writer's, before it adds about size bytes: sees to it that there is room for them, and some more for
+ * removals. -ENOSPC, -EDQUOT: there is not. */
+int dictionary_make_room(struct dictionary *dictionary, uint64_t size);
+
 /* Bytes of the pages in use. */
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret);
 

@@ -18,7 +18,7 @@ static int check_space(struct storage *storage, uint64_t size) {
         if (size < CHECK_SPACE_MIN || fstatvfs(storage->blobs.fd, &fs) < 0)
                 return 0;
 
-        return fs.f_bavail < size / fs.f_frsize ? -ENOSPC : 0;
+        return fs.f_frsize > 0 && fs.f_bavail < size / fs.f_frsize ? -ENOSPC : 0;
 }
 
 int storage_upload_new(struct storage *storage, uint64_t size, struct storage_upload **ret) {

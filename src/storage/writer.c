@@ -17,6 +17,7 @@
 int writer_begin(struct writer *writer, MDB_txn **ret) {
         writer->batch.state = writer->state;
         writer->batch.n_unlinked = 0;
+        writer->batch.has_sync_failed = false;
         writer->batch.n_written = writer->batch.n_changes = writer->batch.n_removed = 0;
         writer->batch.n_put = writer->batch.bytes_put = 0;
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
@@ -45,8 +46,10 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         }
 
         /* A body is on the disk (its upload saw to that) under its name before a record speaks of it. */
-        if (batch->n_put > 0)
+        if (batch->n_put > 0) {
                 r = blobs_sync(&storage->blobs);
+                batch->has_sync_failed = r < 0;
+        }
         if (r >= 0)
                 r = dictionary_write_state(storage->dictionary, txn, &batch->state);
         if (r >= 0 && storage->hooks.before_commit)
@@ -80,12 +83,22 @@ void writer_unlink(struct writer *writer) {
 }
 
 void writer_note_result(struct writer *writer, int r) {
-        if (writer->is_failing == (r < 0))
-                return;
+        bool was_failing = writer->is_failing || writer->is_put_failing;
 
-        writer->is_failing = r < 0;
-        storage_tell(writer->storage, r < 0 ? STORAGE_EVENT_WRITE_FAILED : STORAGE_EVENT_WRITE_RECOVERED,
-                     NULL, 0, r);
+        if (r < 0)
+                writer->is_failing = true;
+        else if (writer->put_error < 0) {
+                writer->is_put_failing = true;
+                r = writer->put_error;
+        } else if (writer->batch.n_put > 0)
+                writer->is_failing = writer->is_put_failing = false;
+        else if (writer->batch.n_written > 0)
+                writer->is_failing = false;
+
+        if ((writer->is_failing || writer->is_put_failing) != was_failing)
+                storage_tell(writer->storage,
+                             was_failing ? STORAGE_EVENT_WRITE_RECOVERED : STORAGE_EVENT_WRITE_FAILED, NULL,
+                             0, r);
 }
 
 /* Numbers are reserved durably before one of them is used, so that none is used twice whatever happens. */
@@ -105,7 +118,6 @@ static int reserve_numbers(struct writer *writer) {
         writer->batch.state.blobs = writer->next_blob + NUMBERS_BLOCK;
         writer->batch.n_written = 1;
         r = writer_commit(writer, txn);
-        writer_note_result(writer, r);
         return r;
 }
 
@@ -133,8 +145,9 @@ static int try_changes(struct writer *writer, struct storage_change **changes, s
 }
 
 static void report_changes(struct writer *writer, struct storage_change **changes, size_t n) {
+        /* After an I/O error nobody knows what the dictionary holds: better a blob too many. */
         for (size_t i = 0; i < n; i++)
-                if (changes[i]->result < 0 && changes[i]->blob != 0)
+                if (changes[i]->result < 0 && changes[i]->result != -EIO && changes[i]->blob != 0)
                         blob_unlink(&writer->storage->blobs, changes[i]->blob);
         writer_unlink(writer);
 
@@ -143,7 +156,7 @@ static void report_changes(struct writer *writer, struct storage_change **change
 }
 
 /* One change that can't be made must not fail the others: the transaction is tried with fewer of them, down
- * to one. */
+ * to one. But a sync that failed is not to be tried again: it may succeed though what it was for is lost. */
 static void make_changes(struct writer *writer, size_t n) {
         struct storage_change **changes = writer->changes;
         size_t limit = n, failed;
@@ -153,31 +166,34 @@ static void make_changes(struct writer *writer, size_t n) {
                 size_t some = MIN(n, limit);
 
                 r = try_changes(writer, changes, some, &failed);
-                if (r < 0 && some > 1) {
+                if (r < 0 && some > 1 && !writer->batch.has_sync_failed) {
                         limit = failed < some ? MAX(failed, 1U) : some / 2;
                         continue;
                 }
 
-                writer_note_result(writer, r);
                 if (r < 0) {
-                        changes[0]->result = r;
+                        for (size_t i = 0; i < some; i++)
+                                changes[i]->result = r;
                         writer->batch.n_unlinked = 0;
                 } else
                         limit = some * 2;
 
+                writer_note_result(writer, r);
                 report_changes(writer, changes, some);
                 changes += some;
                 n -= some;
         }
 }
 
+/* Bytes that a change may add to the dictionary: its record, and a page or two that are copied for it. */
 static size_t weight_of(const struct storage_change *change) {
-        return change->metadata_size + (change->upload && change->upload->fd < 0 ? change->upload->size : 0);
+        return 2 * 4096 + change->uri_size + change->metadata_size +
+               (change->upload && change->upload->fd < 0 ? change->upload->size : 0);
 }
 
 /* The next changes that go into one transaction, in order and up to the next purge: a purge is not to hide
  * from a change what was still there when the change was submitted. */
-static size_t gather(struct writer *writer) {
+static size_t gather(struct writer *writer, size_t *ret_weight) {
         size_t n = 0, weight = 0;
 
         while (writer->pending && writer->pending->kind != STORAGE_PURGE && n < BATCH_MAX &&
@@ -189,22 +205,31 @@ static size_t gather(struct writer *writer) {
                 writer->pending = change->next;
         }
 
+        *ret_weight = weight;
         return n;
 }
 
-static void number_changes(struct writer *writer, size_t n) {
+/* What puts need before they can be tried. */
+static int make_room(struct writer *writer, size_t weight) {
+        int r;
+
+        r = dictionary_make_room(writer->storage->dictionary, weight);
+        return r < 0 ? r : reserve_numbers(writer);
+}
+
+static void number_changes(struct writer *writer, size_t n, size_t weight) {
         bool has_put = false;
 
         for (size_t i = 0; i < n; i++)
                 has_put = has_put || writer->changes[i]->kind == STORAGE_PUT;
-        writer->numbers_error = has_put ? reserve_numbers(writer) : 0;
+        writer->put_error = has_put ? make_room(writer, weight) : 0;
 
         for (size_t i = 0; i < n; i++) {
                 struct storage_change *change = writer->changes[i];
 
                 change->result = 0;
                 change->blob = 0;
-                change->mark = change->kind == STORAGE_PUT && writer->numbers_error >= 0
+                change->mark = change->kind == STORAGE_PUT && writer->put_error >= 0
                                                ? writer->next_generation++
                                                : 0;
         }
@@ -329,10 +354,10 @@ static void *run(void *userdata) {
         struct writer *writer = userdata;
 
         while (wait_for_work(writer)) {
-                size_t n = gather(writer);
+                size_t weight, n = gather(writer, &weight);
 
                 if (n > 0) {
-                        number_changes(writer, n);
+                        number_changes(writer, n, weight);
                         make_changes(writer, n);
                 }
 

@@ -13,6 +13,7 @@ struct batch {
         struct dictionary_state state;
         uint64_t unlinked[BATCH_MAX];
         size_t n_unlinked;
+        bool has_sync_failed;
         uint64_t n_written; /* records put or deleted */
         uint64_t n_changes; /* those that a change asked for */
         uint64_t n_removed;
@@ -47,9 +48,10 @@ struct writer {
         struct batch batch;
         struct dictionary_state state; /* as committed */
         uint64_t next_generation, next_blob;
-        int numbers_error;  /* why there are none left */
-        size_t usage_shard; /* the next to be written; USAGE_SHARDS: none */
-        bool is_failing;
+        int put_error;       /* why no put can be made now */
+        size_t usage_shard;  /* the next to be written; USAGE_SHARDS: none */
+        bool is_failing;     /* transactions do */
+        bool is_put_failing; /* ... or what comes before one with puts */
 };
 
 int writer_new(struct writer **ret, struct storage *storage, const struct dictionary_state *state);

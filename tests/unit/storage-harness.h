@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the tests of the store share. */
+
+#include "harness.h"
+#include "store.h"
+
+/* A store in a new folder, and the events it told of. */
+struct shelf {
+        char *path;
+        struct storage *storage;
+        struct storage_config config;
+        struct storage_hooks hooks;
+        unsigned n_events[STORAGE_EVENT_UPGRADED + 1]; /* atomic */
+        int last_error;                                /* atomic */
+};
+
+void shelf_open(struct shelf *shelf);    /* opens (again), with config and hooks as they are */
+void shelf_close(struct shelf *shelf);   /* keeps the folder */
+void shelf_init(struct shelf *shelf);    /* a new folder, not opened */
+void shelf_destroy(struct shelf *shelf); /* closes, and removes the folder */
+unsigned shelf_events(struct shelf *shelf, enum storage_event event);
+
+/* Bytes that only seed and size tell. */
+uint8_t *make_bytes(uint64_t seed, size_t size);
+
+int put(struct shelf *shelf, const char *uri, const void *data, size_t size);
+int put_seeded(struct shelf *shelf, const char *uri, uint64_t seed, size_t size, struct storage_info *ret);
+/* g_asserts that uri has the bytes of seed and size. */
+void assert_object(struct shelf *shelf, const void *uri, size_t uri_size, uint64_t seed, size_t size);
+void assert_absent(struct shelf *shelf, const char *uri);
+void assert_fd_bytes(int fd, const uint8_t *bytes, size_t size);
+
+/* Runs function in a child with mounts of its own. Returns false where that is not allowed; a g_assert that
+ * fails in the child fails here. */
+bool run_with_own_mounts(void (*function)(void));
+
+/* The path of the only blob of the store. */
+char *shelf_only_blob(struct shelf *shelf);
+unsigned shelf_count_blobs(struct shelf *shelf);
