@@ -49,18 +49,34 @@ enum objmapper_verb {
         OBJMAPPER_STATS = 12,
 };
 
-/* Errors with a meaning of their own, as negative errno values:
- *   -ENOENT       absent                       -EEXIST      if-absent, and there is one
- *   -ESTALE       expired                      -ECANCELED   if-generation, and it is another (or the put was
- * aborted) -EFBIG        too large                    -ENOSPC      no space, or a quota -EBUSY        a limit
- * of the daemon        -EACCES      not permitted, by the socket's mode or by the daemon -EINVAL       a bad
- * request                -EOPNOTSUPP  unknown to this daemon -EREMOTEIO    an error inside the daemon -ERANGE
- * the range begins past the end -EBADMSG      the checksum is wrong        -EROFS       the store can't be
- * written at present -EPROTO       the daemon does not speak the protocol -ENOLINK      the descriptor was
- * lost: this process has none free (see objmapper_client_set_fd_fallback) -EINPROGRESS  outcome unknown: the
- * daemon went away, and the change may or may not have been made -ETIMEDOUT    no answer in time (see
- * objmapper_client_set_timeout); a change then has an unknown outcome -ENOENT, -ECONNREFUSED from connecting
- * are reported as -EHOSTDOWN: no daemon is listening there. */
+/* Errors with a meaning of their own, as negative errno values. What the daemon answered:
+ * - ENOENT: absent
+ * - EEXIST: if-absent, and there is one
+ * - ESTALE: expired
+ * - ECANCELED: if-generation, and it is another, or there is none
+ * - ERANGE: the range begins past the end
+ * - EFBIG: too large
+ * - ENOSPC: no space, or a quota
+ * - EROFS: the store can't be written at present
+ * - EBADMSG: the checksum is wrong
+ * - EBUSY: a limit of the daemon at this moment: try again later
+ * - EACCES: not permitted, by the socket's mode or by the daemon
+ * - EINVAL: a bad request
+ * - EOPNOTSUPP: unknown to this daemon
+ * - EREMOTEIO: an error inside the daemon
+ *
+ * What happened on the way:
+ * - EHOSTDOWN: no daemon is listening there
+ * - ETIMEDOUT: no answer in time (objmapper_client_set_timeout()); a change has an unknown outcome then
+ * - EINPROGRESS: outcome unknown: the daemon went away, and the change may or may not have been made
+ * - ECONNRESET: the daemon went away, nothing was changed, and the request can't be repeated by the library:
+ *   a put whose body came from a pipe, a get whose output had begun, or too many connections lost in a row
+ * - EPROTO: what listens there does not speak the protocol; a change has an unknown outcome then
+ * - ENOLINK: the descriptor was lost: this process has none free (objmapper_client_set_fd_fallback())
+ * - ENODATA: the put's descriptor ended before the announced size: nothing was stored
+ *
+ * Beside these, each function may return -ENOMEM, and an errno of a system call on a descriptor of the
+ * caller's (a put's body, a get's output). */
 
 /* ---- clients ---- */
 
@@ -68,26 +84,31 @@ enum objmapper_verb {
  * to objmapper_client_close(). -ENOMEM, -EMFILE. */
 OBJMAPPER_API int objmapper_client_new(objmapper_client **ret);
 
-/* Which sockets: before the first request. reader serves what changes nothing; publisher serves everything,
- * and is opened when a change is asked for. Either may be NULL: then the other is used for all. Copied.
- * -EINVAL: both are NULL, or one does not fit into a socket address; -EBUSY: already connected; -ENOMEM. */
+/* Which sockets: before anything is connected. reader serves what changes nothing; publisher serves
+ * everything, and is opened when a change is asked for. Either may be NULL: then the other is used for all.
+ * Copied. -EINVAL: both are NULL, or one does not fit into a socket address; -EBUSY: already connected;
+ * -ENOMEM. */
 OBJMAPPER_API int objmapper_client_set_sockets(objmapper_client *client,
                                                const char *reader,
                                                const char *publisher);
 /* The sockets of the instance objmapper@NAME; user not 0: those of the user's own daemon (name may be NULL
  * then). -EINVAL: no such name can be; -ENXIO: $XDG_RUNTIME_DIR is not set; -EBUSY, -ENOMEM. */
 OBJMAPPER_API int objmapper_client_set_instance(objmapper_client *client, const char *name, int user);
-/* The session's mode: before the first request, -EBUSY later; -EINVAL. */
+/* The mode of gets that name none. -EBUSY: already connected; -EINVAL: no such mode. */
 OBJMAPPER_API int objmapper_client_set_mode(objmapper_client *client, enum objmapper_mode mode);
-/* How long objmapper_client_call() and everything on it waits for an answer, microseconds; 0: for ever (the
- * default is 30 s). */
+/* How long a request may go without any progress, in microseconds, before it ends with -ETIMEDOUT; 0: for
+ * ever. Progress is a byte of its own frames or bodies in either direction; while it waits in the client for
+ * others, theirs counts. So a body of any size has the time that it needs. Waiting for a put's source or a
+ * get's output does not count. Default: 30 s. Holds for requests under way, too. */
 OBJMAPPER_API void objmapper_client_set_timeout(objmapper_client *client, uint64_t usec);
 /* What happens when a descriptor was lost because this process has none free: not 0 (the default): the object
  * is asked for again as a copy; 0: -ENOLINK. */
 OBJMAPPER_API void objmapper_client_set_fd_fallback(objmapper_client *client, int enabled);
 
-/* Makes a client, connects to the reader socket at path (NULL: the system's) with mode and agrees with the
- * daemon. Errors: as objmapper_client_new() and objmapper_client_request(). */
+/* Makes a client, connects with mode and agrees with the daemon. path: the one socket for all; NULL: the
+ * system's two, and the readers' is connected. *ret is set on success only. Errors: as
+ * objmapper_client_new(), objmapper_client_set_sockets(), objmapper_client_set_mode(), and -EHOSTDOWN,
+ * -EACCES, -EBUSY, -EPROTO, -ETIMEDOUT. */
 OBJMAPPER_API int objmapper_client_connect(objmapper_client **ret,
                                            const char *path,
                                            enum objmapper_mode mode);
@@ -101,8 +122,8 @@ OBJMAPPER_API const char *objmapper_client_error(objmapper_client *client);
 
 /* ---- the simple calls: each asks and waits ---- */
 
-/* Gets an object. *ret is the caller's, to be given to objmapper_object_free(). uri: bytes, no NUL at the end
- * needed. -ENOENT, -ESTALE, and the errors above. */
+/* Gets an object. *ret is the caller's, to be given to objmapper_object_free(), and set on success only, as
+ * in all that follow. uri: bytes, no NUL at the end needed. -ENOENT, -ESTALE, and the errors above. */
 OBJMAPPER_API int objmapper_client_request(objmapper_client *client,
                                            const void *uri,
                                            size_t uri_size,
@@ -118,10 +139,13 @@ OBJMAPPER_API int objmapper_put(objmapper_client *client,
                                 size_t size,
                                 objmapper_object **ret);
 /* Puts what fd has from its present position to its end, by sendfile where fd is a file, by read and write
- * where it is a pipe or a socket. fd stays the caller's; its position is moved. */
+ * where it is a pipe or a socket. A file is put as long as it is when the call begins. fd stays the caller's;
+ * on success its position is behind what was put, otherwise anywhere. */
 OBJMAPPER_API int objmapper_put_fd(objmapper_client *client, const char *uri, int fd, objmapper_object **ret);
+/* Removes an object. Asked again after a lost connection, "absent" counts as removed. */
 OBJMAPPER_API int objmapper_remove(objmapper_client *client, const char *uri);
-/* Removes all that begins with prefix ("" is everything). ret_count: how many; may be NULL. */
+/* Removes all that begins with prefix ("" is everything). ret_count: how many; may be NULL. Asked again after
+ * a lost connection, it counts only what was left. */
 OBJMAPPER_API int objmapper_purge(objmapper_client *client, const char *prefix, uint64_t *ret_count);
 /* Calls visit for each object whose URI begins with prefix. visit returns 0 to go on; anything else ends the
  * listing and is returned. The object is borrowed for the call. visit must not use the client. */
@@ -153,8 +177,9 @@ OBJMAPPER_API int objmapper_request_set_range(objmapper_request *request, uint64
  * objmapper_object_is_unmodified(). */
 OBJMAPPER_API int objmapper_request_set_if_modified(objmapper_request *request, const char *etag);
 /* get: the body goes to fd as it arrives, by splice or sendfile where the kernel can, without passing through
- * memory; the object then has none. fd is borrowed, and written to with waiting: only for
- * objmapper_client_call(). When that fails half way, part of the body may have been written. */
+ * memory; the object then has none. fd is borrowed, written to from its present position on, and with
+ * waiting: only for objmapper_client_call(). When that fails half way, part of the body may have been
+ * written. */
 OBJMAPPER_API int objmapper_request_set_output(objmapper_request *request, int fd);
 /* get, stat: an expired object is welcome. */
 OBJMAPPER_API int objmapper_request_set_stale_ok(objmapper_request *request, int stale_ok);
@@ -172,15 +197,18 @@ OBJMAPPER_API int objmapper_request_set_ttl(objmapper_request *request, uint64_t
 OBJMAPPER_API int objmapper_request_set_checksum(objmapper_request *request, uint64_t checksum);
 /* put: the body. data is borrowed, and must stay until the answer. Up to 1 MiB it goes as one frame. */
 OBJMAPPER_API int objmapper_request_set_body(objmapper_request *request, const void *data, size_t size);
-/* put: the body is what fd has from its present position; size: how many bytes, OBJMAPPER_TO_END: to its end.
- * fd is borrowed, and must stay until the answer. */
+/* put: the body is what fd has from its position at the time of asking; size: how many bytes,
+ * OBJMAPPER_TO_END: to its end, for a file to the end that it has at that time. fd is borrowed, must stay
+ * until the answer, and goes to one request at a time. A pipe or socket is read when it has something, in the
+ * non-blocking face too. */
 OBJMAPPER_API int objmapper_request_set_body_fd(objmapper_request *request, int fd, uint64_t size);
 /* list: where to go on (objmapper_object_get_cursor() of the page before), and how many entries a page has.
  */
 OBJMAPPER_API int objmapper_request_set_cursor(objmapper_request *request, const void *cursor, size_t size);
 OBJMAPPER_API int objmapper_request_set_limit(objmapper_request *request, uint32_t limit);
 
-/* Asks and waits. Requests submitted earlier are processed meanwhile. *ret (may be NULL) is the caller's. */
+/* Asks and waits. Requests submitted earlier are processed meanwhile. *ret (ret may be NULL) is the caller's.
+ * -EDEADLK: called from inside a reply. */
 OBJMAPPER_API int objmapper_client_call(objmapper_client *client,
                                         objmapper_request *request,
                                         objmapper_object **ret);
@@ -188,29 +216,34 @@ OBJMAPPER_API int objmapper_client_call(objmapper_client *client,
 /* ---- the non-blocking face: for callers with an event loop, and for many requests in flight ---- */
 
 /* The answer to a submitted request. error: 0 or a negative errno as above; object: the callee's to free,
- * NULL on error. It may submit more; it must not close the client. */
+ * NULL on error. Answers come in any order. It may submit more; it must not wait, process or close the
+ * client. */
 typedef void (*objmapper_reply_fn)(objmapper_client *client,
                                    int error,
                                    objmapper_object *object,
                                    void *userdata);
 
 /* Hands a request over: copied but for a put's body. Never waits; what is over the daemon's pipeline depth
- * waits in the client. -ENOMEM, -EHOSTDOWN and other errors of connecting: reply is then not called. */
+ * waits in the client. Nothing is sent before objmapper_client_process(), so that many requests go as one.
+ * reply is called from objmapper_client_process(), _wait() or _call(), exactly once unless the client is
+ * closed before; never from here. -EINVAL: it has an output; -ENOMEM, -EHOSTDOWN, -EACCES and other errors of
+ * connecting, and of the body's descriptor: reply is then not called. */
 OBJMAPPER_API int objmapper_client_submit(objmapper_client *client,
                                           objmapper_request *request,
                                           objmapper_reply_fn reply,
                                           void *userdata);
 /* A descriptor to poll for reading (POLLIN): objmapper_client_process() has something to do then. It stays
- * the same for the client's whole life. */
+ * the same for the client's whole life, and belongs to the client. */
 OBJMAPPER_API int objmapper_client_get_fd(objmapper_client *client);
 /* CLOCK_MONOTONIC, microseconds, by when objmapper_client_process() must be called even when the descriptor
- * is silent; UINT64_MAX: no need. */
+ * is silent: a time-out, or the time to try a connection again; 0: at once; UINT64_MAX: no need. To be asked
+ * for again after each submit, process and wait. */
 OBJMAPPER_API uint64_t objmapper_client_get_deadline(objmapper_client *client);
 /* Sends and receives what it can without waiting, and calls what was answered. The number of answers; errors
- * of requests come through their answers. -ENOMEM. */
+ * of requests come through their answers. -EDEADLK: called from inside a reply. */
 OBJMAPPER_API int objmapper_client_process(objmapper_client *client);
-/* Waits until there is something to process, at most usec (UINT64_MAX: for ever), and processes it. The
- * number of answers, 0 after the time. */
+/* Waits for an answer, at most usec (UINT64_MAX: for ever), processing what comes. The number of answers; 0
+ * after the time, or when no request is pending. -EDEADLK. */
 OBJMAPPER_API int objmapper_client_wait(objmapper_client *client, uint64_t usec);
 /* Requests submitted and not yet answered. */
 OBJMAPPER_API size_t objmapper_client_get_pending(objmapper_client *client);
@@ -224,7 +257,7 @@ OBJMAPPER_API const char *objmapper_object_get_uri(objmapper_object *object, siz
 /* Bytes of the whole body; and of the part that this object carries (a range; 0 for a stat). */
 OBJMAPPER_API uint64_t objmapper_object_get_size(objmapper_object *object);
 OBJMAPPER_API uint64_t objmapper_object_get_body_size(objmapper_object *object);
-/* Where the part begins in the whole body. */
+/* Where the part begins in the whole body: the range's offset. */
 OBJMAPPER_API uint64_t objmapper_object_get_offset(objmapper_object *object);
 /* The ETag as text: three numbers in hex, joined by '-'. Borrowed. */
 OBJMAPPER_API const char *objmapper_object_get_etag(objmapper_object *object);
@@ -248,7 +281,8 @@ OBJMAPPER_API int objmapper_object_get_mode(objmapper_object *object);
 OBJMAPPER_API const char *objmapper_object_get_metadata(objmapper_object *object,
                                                         const char *key,
                                                         size_t *ret_size);
-/* All pairs in order: *position is 0 at first. 1, or 0 at the end. */
+/* All pairs in order: *position is 0 at first. Key and value are borrowed, and followed by a NUL that is not
+ * counted. 1, or 0 at the end. */
 OBJMAPPER_API int objmapper_object_next_metadata(objmapper_object *object,
                                                  size_t *position,
                                                  const char **ret_key,
@@ -256,25 +290,28 @@ OBJMAPPER_API int objmapper_object_next_metadata(objmapper_object *object,
                                                  size_t *ret_value_size);
 
 /* The body as a descriptor: always possible. An open file in mode fdpass; a sealed memfd otherwise, made at
- * the first call. Read-only, its offset is nobody else's. objmapper_object_get_fd() keeps it with the object;
- * objmapper_object_take_fd() makes it the caller's (-EBADF: already taken). -EMFILE, -ENOMEM, -ENODATA: there
- * is no body. */
+ * the first call. It can't be written, and its offset, 0 at first, is nobody else's.
+ * objmapper_object_get_fd() keeps it with the object; objmapper_object_take_fd() makes it the caller's. The
+ * descriptor, or -EBADF: already taken; -EMFILE, -ENFILE, -ENOMEM; -ENODATA: there is no body. */
 OBJMAPPER_API int objmapper_object_get_fd(objmapper_object *object);
 OBJMAPPER_API int objmapper_object_take_fd(objmapper_object *object);
-/* The body in memory: copied bytes, or the file mapped read-only, at the first call. Borrowed. An empty body
- * has some address and size 0. -ENODATA: there is no body. */
+/* The body in memory: copied bytes, or the file mapped read-only, at the first call. Borrowed; ret_size may
+ * be NULL. An empty body has some address and size 0. Reading a mapping raises SIGBUS where the disk fails.
+ * -ENODATA: there is no body; -EBADF: the descriptor was taken before; -EFBIG: more than this process can
+ * address; -ENOMEM. */
 OBJMAPPER_API int objmapper_object_get_data(objmapper_object *object,
                                             const void **ret_data,
                                             size_t *ret_size);
-/* Writes the body to fd, by splice or sendfile where the kernel can. */
+/* Writes the body to fd, by sendfile and its like where the kernel can, with waiting. -ENODATA, -EBADF as
+ * above, or what writing says. */
 OBJMAPPER_API int objmapper_object_write_to(objmapper_object *object, int fd);
 
 /* A page of a list: the entries as objects. *position is 0 at first. 1 and an object of the caller's, 0 at
- * the end, -ENOMEM. */
+ * the end, -ENOMEM, -EPROTO: the page is malformed; -ENODATA: this is no page. */
 OBJMAPPER_API int objmapper_object_next_entry(objmapper_object *object,
                                               size_t *position,
                                               objmapper_object **ret);
-/* The counters of a stats answer, likewise; name is borrowed. */
+/* The counters of a stats answer, likewise; name is borrowed until the next call on the object. */
 OBJMAPPER_API int objmapper_object_next_counter(objmapper_object *object,
                                                 size_t *position,
                                                 const char **ret_name,

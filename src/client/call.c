@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "call.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "words.h"
+
+#define ATTEMPTS_MAX 8 /* lost connections in a row that one request is carried over */
+
+int call_new(struct call **ret, const objmapper_request *request) {
+        _cleanup_(call_freep) struct call *call = NULL;
+        struct proto_message message = request->message;
+        struct proto_bytes uri = request->message.uri.size > 0 ? request->message.uri
+                                                               : request->message.prefix;
+        struct upload upload = { .fd = -EBADF };
+        size_t size;
+        int r;
+
+        if (request->verb == OBJMAPPER_PUT) {
+                r = upload_init(&upload, request);
+                if (r < 0)
+                        goto fail;
+
+                if (upload.stream && upload.size != OBJMAPPER_TO_END) {
+                        message.size = upload.size;
+                        message.has |= PROTO_HAS(PROTO_TAG_SIZE);
+                }
+        }
+
+        message.head.id = 1; /* some; the real one is filled in when it is sent */
+        size = proto_message_size(&message);
+        if (size > PROTO_HEAD_MAX) {
+                r = -EINVAL;
+                goto fail;
+        }
+
+        call = malloc(sizeof(*call) + size + uri.size);
+        if (!call) {
+                r = -ENOMEM;
+                goto fail;
+        }
+
+        *call = (struct call){
+                .watch = WATCH_SOURCE,
+                .verb = (uint16_t) request->verb,
+                .mode = request->message.head.mode,
+                .conditional = request->message.has &
+                               (PROTO_HAS(PROTO_TAG_IF_ABSENT) | PROTO_HAS(PROTO_TAG_IF_GENERATION)),
+                .ranged = request->message.has & PROTO_HAS(PROTO_TAG_RANGE),
+                .range = request->message.range,
+                .output = request->output,
+                .upload = upload,
+                .head_size = size,
+                .uri = { .data = call->head + size, .size = uri.size },
+        };
+        (void) proto_message_encode(&message, call->head, size);
+        if (uri.size > 0)
+                memcpy(call->head + size, uri.data, uri.size);
+
+        *ret = TAKE_PTR(call);
+        return 0;
+
+fail:
+        upload_done(&upload);
+        return r;
+}
+
+void call_free(struct call *call) {
+        if (!call)
+                return;
+
+        assert(!call->list && !call->sending && !call->watched);
+
+        objmapper_object_free(call->object);
+        upload_done(&call->upload);
+        free(call->text);
+        free(call);
+}
+
+void call_move(struct call *call, struct call_list *list, bool head) {
+        if (call->list)
+                TAILQ_REMOVE(call->list, call, link);
+
+        call->list = list;
+        if (list && head)
+                TAILQ_INSERT_HEAD(list, call, link);
+        else if (list)
+                TAILQ_INSERT_TAIL(list, call, link);
+}
+
+int call_check_retry(struct call *call, bool drained) {
+        if (call->upload.error < 0)
+                return call->upload.error;
+        if (call->output_begun)
+                return -ECONNRESET;
+
+        if (!drained && verb_changes(call->verb) && upload_acted_on(&call->upload)) {
+                if (call->conditional)
+                        return -EINPROGRESS;
+                call->maybe_done = true;
+        }
+
+        if (call->attempts >= ATTEMPTS_MAX || !upload_restartable(&call->upload))
+                return call->maybe_done ? -EINPROGRESS : -ECONNRESET;
+
+        return 0;
+}
+
+int call_fail(struct call *call, int error, const char *format, ...) {
+        char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL; /* then the meaning of the error must do */
+        va_end(ap);
+
+        free(call->text);
+        call->text = text;
+        call->own_words = true;
+        call->error = error;
+        return error;
+}
+
+void call_conclude(struct call *call) {
+        const char *words;
+
+        if (call->error == 0)
+                upload_move_source(&call->upload);
+        else if (call->upload.error < 0)
+                (void) call_fail(call, call->upload.error, "can't read what is to be put: %s",
+                                 error_meaning(call->upload.error));
+        else if (call->maybe_done && call->verb == OBJMAPPER_REMOVE && call->error == -ENOENT) {
+                const struct proto_message nothing = {};
+
+                call->error = object_new(&call->object, call->uri, &nothing);
+        } else if (call->maybe_done && call->error != -EINPROGRESS) {
+                words = call->text ?: error_meaning(call->error);
+                (void) call_fail(call, -EINPROGRESS,
+                                 "outcome unknown: the daemon went away before it answered, and asked again "
+                                 "it "
+                                 "says: %s",
+                                 words);
+        }
+}
+
+void call_explain(const struct call *call, char *buffer, size_t size) {
+        char uri[256];
+
+        (void) printable(uri, sizeof(uri), call->uri.data, call->uri.size);
+        if (call->text && call->own_words)
+                (void) snprintf(buffer, size, "%s %s: %s", proto_type_name(call->verb), uri, call->text);
+        else
+                (void) snprintf(buffer, size, "%s%s%s: %s%s%s%s", proto_type_name(call->verb),
+                                uri[0] ? " " : "", uri, error_meaning(call->error), call->text ? " (" : "",
+                                call->text ?: "", call->text ? ")" : "");
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "call.h"
+#include "connection.h"
+#include "objmapper.h"
+#include "words.h"
+
+enum role { READER, PUBLISHER, ROLE_MAX };
+
+struct objmapper_client {
+        enum proto_mode mode;
+        bool fd_fallback;
+        bool running; /* calls are being served: what is added now is sent at the end */
+        int epoll_fd;
+        uint64_t timeout_usec;
+        uint64_t now; /* of this turn */
+        size_t n_calls;
+        struct call_list done; /* answered, to be told */
+        struct call *failed;   /* the last that failed: its words are made when they are asked for */
+        struct connection connection[ROLE_MAX];
+        char words[WORDS_MAX];
+};
+
+/* The words of the next objmapper_client_error(). Returns error. */
+int client_fail(objmapper_client *client, int error, const char *format, ...) _printf_(3, 4);
+/* The same: those of call, which is freed. */
+void client_keep_failed(objmapper_client *client, struct call *call);
+
+/* Adds a request, with an output, too. armed: the poll descriptor tells that it can be sent. */
+int client_add(objmapper_client *client,
+               const objmapper_request *request,
+               objmapper_reply_fn reply,
+               void *userdata,
+               bool armed);
+
+/* One turn: sends, waits up to usec for something, receives, tells the answers. Their number, or -EDEADLK. */
+int client_turn(objmapper_client *client, uint64_t usec);
+
+/* Connects and waits for the daemon's greeting, at most for the time-out. */
+int client_greet(objmapper_client *client);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One socket to the daemon and the calls on it: it is opened when a call waits, greeted, and opened again when
+ * it was lost. Nothing here waits. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "call.h"
+#include "download.h"
+#include "fdpass.h"
+#include "protocol.h"
+
+#define CONNECTION_DEPTH_MAX 1024 /* requests in flight, whatever the daemon offers */
+
+enum connection_state {
+        CONNECTION_CLOSED,
+        CONNECTION_PAUSED,   /* closed, and not to be tried again before retry_usec */
+        CONNECTION_GREETING, /* the hello was sent, its answer is awaited */
+        CONNECTION_OPEN,
+};
+
+struct connection {
+        enum watch watch; /* first: events point here */
+        objmapper_client *client;
+        char *path;
+        enum connection_state state;
+        int fd;
+        bool wanted;        /* somebody waits for the greeting alone */
+        int wanted_error;   /* why it did not come to that */
+        bool draining;      /* the daemon begins nothing more here */
+        bool output_broken; /* it reads nothing more; its answers may still come */
+        bool output_armed;  /* the epoll set tells when the socket takes more */
+        int refusal;        /* why it is paused: of connect(2), negative; 0: it was lost */
+        unsigned losses;    /* connections in a row, without an answer in between */
+        unsigned pauses;    /* in a row: each is longer */
+        uint64_t retry_usec;
+        uint64_t refused_usec;  /* since when; 0: it is not */
+        uint64_t progress_usec; /* when something of a call last came or went */
+
+        /* The calls. All that have an id have a slot, too: id % CONNECTION_DEPTH_MAX. */
+        struct call_list waiting, waiting_streams; /* to be sent, the oldest first */
+        struct call_list pending;                  /* sent or being sent; whose progress is oldest first */
+        struct call_list parked;                   /* being sent, but the source has nothing at present */
+        struct call_list output;                   /* have something to send (output_link) */
+        struct call *slot[CONNECTION_DEPTH_MAX];
+        uint16_t free_slot[CONNECTION_DEPTH_MAX];
+        unsigned n_free, depth;
+        unsigned n_streams, streams; /* open ones, and how many the daemon allows */
+        unsigned n_abandoned;
+        unsigned n_fds_expected;     /* calls that may be answered with a descriptor */
+        unsigned n_splices_expected; /* calls whose body is to stay out of memory */
+        uint64_t serial;
+
+        uint8_t hello[128];
+        size_t hello_size, hello_sent;
+
+        /* What was received and not yet taken. */
+        uint8_t *input;
+        size_t input_begin, input_end;
+        struct fdpass_queue *fds;
+        struct call *receiving;          /* whose body is coming; NULL: nobody's */
+        struct objmapper_object *object; /* its answer so far */
+        struct download download;
+        bool in_body, no_splice;
+        int pipe[2];
+};
+
+/* Never fails. path is owned by the connection, and may be NULL as long as no call is added. */
+void connection_init(struct connection *connection, objmapper_client *client);
+/* Forgets everything, calls included. */
+void connection_done(struct connection *connection);
+
+/* ---- connection.c ---- */
+
+/* Connects and greets. 0: under way, or paused; or why it can't: -EHOSTDOWN, -EACCES, -EMFILE, -ENOMEM, ... */
+int connection_open(struct connection *connection);
+/* The stream ended, or has to: calls wait for the next connection or get their errors. */
+void connection_lost(struct connection *connection);
+/* The same for something that must not be tried again: every call ends with error and these words. */
+void connection_fail(struct connection *connection, int error, const char *format, ...) _printf_(3, 4);
+/* Opens it where calls wait and it is time, and ends what has waited too long. */
+void connection_tend(struct connection *connection);
+/* When connection_tend() has something to do; UINT64_MAX: never. */
+uint64_t connection_deadline(const struct connection *connection);
+void connection_add(struct connection *connection, struct call *call);
+/* Asks epoll to tell when the socket can be written, or not to. */
+void connection_arm_output(struct connection *connection, bool on);
+
+/* A call has come on. */
+void connection_progress(struct connection *connection, struct call *call);
+/* Gives the call a slot and an id, and begins to send it. */
+void connection_admit(struct connection *connection, struct call *call);
+/* The head of its reply has arrived. */
+void connection_unexpect(struct connection *connection, struct call *call);
+/* Its answer is known: it is told as soon as nothing of it is being sent any more. */
+void connection_reply(struct connection *connection, struct call *call);
+/* Nothing of it is being sent any more. */
+void connection_sent(struct connection *connection, struct call *call);
+/* Ends it with its error, whatever was sent of it. Where a frame was begun, the connection must be given up. */
+void connection_cut(struct connection *connection, struct call *call);
+/* Back to the waiting calls, as if it had never been sent. */
+void connection_requeue(struct connection *connection, struct call *call);
+
+/* ---- output.c ---- */
+
+/* Sends what can be sent. */
+void connection_flush(struct connection *connection);
+/* The call's parked source has something. */
+void connection_unpark(struct connection *connection, struct call *call);
+bool connection_has_output(const struct connection *connection);
+
+/* ---- input.c ---- */
+
+/* Receives what is there, and takes it. */
+void connection_receive(struct connection *connection);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "client.h"
+#include "connection.h"
+#include "macro.h"
+
+#define PARTS_MAX  64 /* of one send: heads and bodies of as many calls */
+#define ROUNDS_MAX 32 /* sends in one turn, so that answers are looked at, too */
+
+static struct call *next_waiting(const struct connection *connection) {
+        if (connection->state != CONNECTION_OPEN || connection->draining || connection->n_free == 0)
+                return NULL;
+
+        /* Streams first: there are never more than a few, and they would starve behind the others. */
+        if (connection->n_streams < connection->streams && !TAILQ_EMPTY(&connection->waiting_streams))
+                return TAILQ_FIRST(&connection->waiting_streams);
+
+        return TAILQ_FIRST(&connection->waiting);
+}
+
+bool connection_has_output(const struct connection *connection) {
+        if (connection->fd < 0 || connection->output_broken)
+                return false;
+
+        return connection->hello_sent < connection->hello_size || !TAILQ_EMPTY(&connection->output) ||
+               next_waiting(connection);
+}
+
+static void park(struct connection *connection, struct call *call) {
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = call };
+
+        if (call->sending)
+                TAILQ_REMOVE(&connection->output, call, output_link);
+        call->sending = false;
+
+        if (epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_ADD, call->upload.fd, &event) < 0) {
+                upload_give_up(&call->upload, -errno);
+                (void) upload_next(&call->upload); /* ABORT */
+                TAILQ_INSERT_TAIL(&connection->output, call, output_link);
+                call->sending = true;
+                return;
+        }
+
+        call->watched = true;
+        call_move(call, &connection->parked, false);
+}
+
+/* The call's frame is whole: what comes after it? */
+static void next_frame(struct connection *connection, struct call *call) {
+        int r = upload_next(&call->upload);
+
+        if (r == 0)
+                connection_sent(connection, call);
+        else if (r == -EAGAIN)
+                park(connection, call);
+        else {
+                /* Others have their turn between the frames of a stream. */
+                if (call->sending)
+                        TAILQ_REMOVE(&connection->output, call, output_link);
+                TAILQ_INSERT_TAIL(&connection->output, call, output_link);
+                call->sending = true;
+        }
+}
+
+void connection_unpark(struct connection *connection, struct call *call) {
+        (void) epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_DEL, call->upload.fd, NULL);
+        call->watched = false;
+        call_move(call, &connection->pending, false);
+        connection_progress(connection, call);
+        next_frame(connection, call);
+}
+
+static void advance(struct connection *connection, uint64_t n) {
+        uint64_t hello = MIN(n, connection->hello_size - connection->hello_sent);
+
+        connection->hello_sent += (size_t) hello;
+        n -= hello;
+
+        while (n > 0) {
+                struct call *call = TAILQ_FIRST(&connection->output);
+                uint64_t taken = MIN(n, upload_left(&call->upload));
+
+                n -= taken;
+                connection_progress(connection, call);
+                if (upload_advance(&call->upload, taken))
+                        next_frame(connection, call);
+        }
+}
+
+/* One send. The bytes, 0: nothing is left; or -errno. *ret_again: 0 means to try again. */
+static ssize_t send_once(struct connection *connection, bool *ret_again) {
+        struct iovec iov[PARTS_MAX];
+        struct call *call;
+        bool from_fd = false;
+        size_t n = 0;
+
+        *ret_again = false;
+
+        if (connection->hello_sent < connection->hello_size)
+                iov[n++] = (struct iovec){ connection->hello + connection->hello_sent,
+                                           connection->hello_size - connection->hello_sent };
+
+        TAILQ_FOREACH(call, &connection->output, output_link) {
+                size_t parts = upload_gather(&call->upload, iov + n, PARTS_MAX - n, &from_fd);
+
+                n += parts;
+                if (from_fd || n == PARTS_MAX)
+                        break;
+        }
+
+        if (n > 0)
+                return fdpass_write(connection->fd, iov, n, NULL, 0);
+        if (!call)
+                return 0;
+
+        *ret_again = true;
+        return upload_sendfile(&call->upload, connection->fd);
+}
+
+void connection_flush(struct connection *connection) {
+        bool again = true;
+
+        for (unsigned round = 0; round < ROUNDS_MAX && again; round++) {
+                struct call *call;
+                ssize_t n;
+
+                if (connection->fd < 0 || connection->output_broken) {
+                        connection_arm_output(connection, false);
+                        return;
+                }
+
+                while ((call = next_waiting(connection)))
+                        connection_admit(connection, call);
+
+                n = send_once(connection, &again);
+                if (n > 0) {
+                        advance(connection, (uint64_t) n);
+                        again = true;
+                } else if (n == -EPIPE || n == -ECONNRESET) {
+                        /* Nobody reads there any more. What was answered can still be received, and then the
+                         * stream's end tells. */
+                        connection->output_broken = true;
+                        again = false;
+                } else if (n < 0 && n != -EAGAIN) {
+                        connection_lost(connection);
+                        return;
+                } else if (n < 0)
+                        again = false;
+        }
+
+        connection_arm_output(connection, connection_has_output(connection));
+}
