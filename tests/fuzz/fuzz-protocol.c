@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* An input's first byte says what the rest is: a head, a metadata block, a list's or a stats reply's body. What
+ * is taken must come out of the encoder so that it is taken again, as the same. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "fuzz.h"
+#include "protocol.h"
+
+static bool same_bytes(struct proto_bytes a, struct proto_bytes b) {
+        return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* The bytes of both compared, and then put out of the comparison of all the numbers. */
+static bool same_message(struct proto_message a, struct proto_message b) {
+        static const struct proto_bytes none;
+
+        if (!same_bytes(a.uri, b.uri) || !same_bytes(a.prefix, b.prefix) ||
+            !same_bytes(a.metadata, b.metadata) || !same_bytes(a.cursor, b.cursor) ||
+            !same_bytes(a.text, b.text))
+                return false;
+
+        a.uri = a.prefix = a.metadata = a.cursor = a.text = none;
+        b.uri = b.prefix = b.metadata = b.cursor = b.text = none;
+        a.head.head_size = b.head.head_size = 0; /* what is unknown is not encoded */
+        a.head.reserved = b.head.reserved = 0;
+        return memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+static void fuzz_metadata(struct proto_bytes block) {
+        uint8_t *again = malloc(block.size + 1);
+        size_t position = 0, end = 0;
+        struct proto_pair pair;
+        int r;
+
+        CHECK(again);
+        while ((r = proto_metadata_next(block, &position, &pair)) > 0) {
+                CHECK(pair.key.size >= 1 && pair.key.size <= PROTO_KEY_MAX);
+                CHECK(pair.value.data + pair.value.size == block.data + position);
+                CHECK(proto_metadata_append(again, block.size, &end, &pair) == 0);
+                CHECK(end == position);
+        }
+        CHECK(r == 0 ? position == block.size : r == -EBADMSG);
+        CHECK(end == 0 || memcmp(again, block.data, end) == 0);
+        CHECK((proto_metadata_check(block) == 0) == (r == 0 && block.size <= PROTO_METADATA_MAX));
+        free(again);
+}
+
+static void fuzz_entries(struct proto_bytes body) {
+        uint8_t *again = malloc(body.size + 1);
+        size_t position = 0, end = 0;
+        struct proto_entry entry;
+        int r;
+
+        CHECK(again);
+        while ((r = proto_entry_next(body, &position, &entry)) > 0) {
+                CHECK(entry.uri.data + entry.uri.size == body.data + position);
+                CHECK(proto_entry_append(again, body.size, &end, &entry) == 0);
+                CHECK(end == position);
+        }
+        CHECK(r == 0 ? position == body.size : r == -EBADMSG);
+        CHECK(end == 0 || memcmp(again, body.data, end) == 0);
+        free(again);
+}
+
+static void fuzz_counters(struct proto_bytes body) {
+        uint8_t *again = malloc(body.size + 1);
+        size_t position = 0, end = 0;
+        struct proto_counter counter;
+        int r;
+
+        CHECK(again);
+        while ((r = proto_counter_next(body, &position, &counter)) > 0) {
+                CHECK(counter.name.data + counter.name.size == body.data + position);
+                CHECK(proto_counter_append(again, body.size, &end, &counter) == 0);
+                CHECK(end == position);
+        }
+        CHECK(r == 0 ? position == body.size : r == -EBADMSG);
+        CHECK(end == 0 || memcmp(again, body.data, end) == 0);
+        free(again);
+}
+
+static void fuzz_recode(const struct proto_message *message) {
+        size_t size = proto_message_size(message);
+        uint8_t *first = malloc(size), *second = malloc(size);
+        struct proto_message again;
+        const char *what = NULL;
+
+        CHECK(first && second);
+        CHECK(size <= message->head.head_size);
+        CHECK(proto_message_encode(message, first, size - 1) == -ENOBUFS);
+        CHECK(proto_message_encode(message, first, size) == (ssize_t) size);
+        CHECK(proto_message_decode(first, size, &again, &what) == 0);
+        CHECK(same_message(*message, again));
+        CHECK(proto_message_encode(&again, second, size) == (ssize_t) size);
+        CHECK(memcmp(first, second, size) == 0);
+
+        proto_head_set_fd(second, 1, 2);
+        CHECK(proto_message_decode(second, size, &again, &what) <= 0);
+        CHECK(again.head.fd_index == 1 && again.head.fd_count == 2);
+        free(first);
+        free(second);
+}
+
+static void fuzz_message(const uint8_t *data, size_t size) {
+        struct proto_message message;
+        const char *what = NULL;
+        struct proto_head head;
+        uint8_t *p;
+        int r;
+
+        if (size < PROTO_HEAD_FIXED)
+                return;
+        r = proto_head_decode(data, &head);
+        CHECK(r == 0 ? head.head_size >= PROTO_HEAD_FIXED && head.head_size <= PROTO_HEAD_MAX
+                     : r == -EBADMSG);
+        CHECK(proto_type_name(head.type) && proto_status_name(head.status));
+        (void) proto_mode_name(head.mode);
+
+        /* As the server does it, with what was announced; else with a size that is right, so that what mutates
+         * the fields' sizes gets anywhere. */
+        if (r == 0 && head.head_size < size)
+                size = head.head_size;
+        if (size > PROTO_HEAD_MAX)
+                return;
+        p = malloc(size);
+        CHECK(p);
+        memcpy(p, data, size);
+        store_le32(p, (uint32_t) size);
+
+        r = proto_message_decode(p, size, &message, &what);
+        CHECK(r == 0 || r == -EBADMSG || r == -EOPNOTSUPP);
+        CHECK((r < 0) == (what != NULL));
+        CHECK(message.head.id == head.id && message.head.type == head.type &&
+              message.head.body_size == head.body_size);
+        if (r == 0) {
+                fuzz_recode(&message);
+                if (message.has & PROTO_HAS(PROTO_TAG_URI))
+                        CHECK(proto_uri_check(message.uri.data, message.uri.size) == 0);
+                if (message.has & PROTO_HAS(PROTO_TAG_METADATA))
+                        fuzz_metadata(message.metadata);
+        }
+        free(p);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        struct proto_bytes rest;
+
+        if (size == 0)
+                return 0;
+
+        rest = (struct proto_bytes){ .data = data + 1, .size = size - 1 };
+        switch (data[0] % 4) {
+        case 0:
+                fuzz_message(rest.data, rest.size);
+                break;
+        case 1:
+                fuzz_metadata(rest);
+                break;
+        case 2:
+                fuzz_entries(rest);
+                break;
+        default:
+                fuzz_counters(rest);
+        }
+
+        return 0;
+}
