@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "bus.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-bus.h>
+
+#include "call.h"
+#include "error.h"
+#include "log.h"
+#include "utf8.h"
+
+#define BUS_NAME      "org.objmapper1"
+#define BUS_PATH      "/org/objmapper1"
+#define BUS_INTERFACE "org.objmapper1.Manager"
+
+struct bus {
+        struct bus_config config;
+        struct server *server;
+        struct calls *calls;
+        sd_bus *bus;
+        char *name;
+};
+
+static int method_put_bytes(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_put_bytes(bus->calls, message);
+}
+
+static int method_remove(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_remove(bus->calls, message);
+}
+
+static int method_get_info(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_get_info(bus->calls, message);
+}
+
+struct counter_list {
+        sd_bus_message *reply;
+        int result;
+};
+
+static void append_counter(const char *name, uint64_t value, void *userdata) {
+        struct counter_list *list = userdata;
+
+        if (list->result >= 0)
+                list->result = sd_bus_message_append(list->reply, "{sv}", name, "t", value);
+}
+
+static int append_counters(struct bus *bus, sd_bus_message *reply) {
+        struct counter_list list = { .reply = reply };
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "{sv}");
+        if (r < 0)
+                return r;
+        server_visit_counters(bus->server, append_counter, &list);
+        if (list.result < 0)
+                return list.result;
+
+        return sd_bus_message_close_container(reply);
+}
+
+static int method_get_stats(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r < 0)
+                return r;
+
+        r = append_counters(userdata, reply);
+        if (r >= 0)
+                r = sd_bus_send(NULL, reply, NULL);
+
+        sd_bus_message_unref(reply);
+        return r;
+}
+
+static int reload(sd_bus_message *message, void *userdata) {
+        struct bus *bus = userdata;
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = bus->config.reload(&text, bus->config.userdata);
+        if (r < 0)
+                return sd_bus_reply_method_errorf(message, BUS_ERROR_RELOAD_REFUSED, "%s",
+                                                  text && utf8_is_valid(text, strlen(text)) ? text
+                                                                                            : strerror(-r));
+
+        return sd_bus_reply_method_return(message, NULL);
+}
+
+static int method_reload(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_reload(bus->calls, message, reload, bus);
+}
+
+/* Everybody gets as far as this, where the bus's policy lets them: who may what is decided in each method. */
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("PutBytes",
+                                SD_BUS_ARGS("s", uri, "ay", data, "a{ss}", metadata, "a{sv}", options),
+                                SD_BUS_RESULT("s", etag),
+                                method_put_bytes,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Remove",
+                                SD_BUS_ARGS("s", uri, "a{sv}", options),
+                                SD_BUS_NO_RESULT,
+                                method_remove,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetInfo",
+                                SD_BUS_ARGS("s", uri),
+                                SD_BUS_RESULT("a{sv}", info),
+                                method_get_info,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetStats",
+                                SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a{sv}", counters),
+                                method_get_stats,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Reload",
+                                SD_BUS_NO_ARGS,
+                                SD_BUS_NO_RESULT,
+                                method_reload,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END,
+};
+
+static int on_disconnected(_unused_ sd_bus_message *message,
+                           _unused_ void *userdata,
+                           _unused_ sd_bus_error *error) {
+        log_warning("The bus has closed the connection: no management over D-Bus until the next start.");
+        return 0;
+}
+
+static int set_address(struct bus *bus) {
+        const char *address, *folder;
+        char path[256];
+
+        address = secure_getenv(bus->config.user ? "DBUS_SESSION_BUS_ADDRESS" : "DBUS_SYSTEM_BUS_ADDRESS");
+        if (address)
+                return sd_bus_set_address(bus->bus, address);
+        if (!bus->config.user)
+                return sd_bus_set_address(bus->bus, "unix:path=/run/dbus/system_bus_socket");
+
+        folder = secure_getenv("XDG_RUNTIME_DIR");
+        if (!folder || strspn(folder, "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") !=
+                                       strlen(folder)) /* others would need escapes */
+                return -ENOENT;
+        if (snprintf(path, sizeof(path), "unix:path=%s/bus", folder) >= (int) sizeof(path))
+                return -ENOENT;
+
+        return sd_bus_set_address(bus->bus, path);
+}
+
+static int connect_bus(struct bus *bus, sd_event *event) {
+        int r;
+
+        r = sd_bus_new(&bus->bus);
+        if (r < 0)
+                return r;
+        r = set_address(bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_bus_client(bus->bus, true);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_trusted(bus->bus, false);
+        if (r < 0)
+                return r;
+        /* A descriptor whose file never answers would make the process unkillable: the bus refuses them all.
+         */
+        r = sd_bus_negotiate_fds(bus->bus, false);
+        if (r < 0)
+                return r;
+        r = sd_bus_start(bus->bus);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_PATH, BUS_INTERFACE, vtable, bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_match_signal(bus->bus, NULL, "org.freedesktop.DBus.Local", NULL,
+                                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_attach_event(bus->bus, event, SD_EVENT_PRIORITY_NORMAL);
+        if (r < 0)
+                return r;
+
+        return sd_bus_request_name(bus->bus, bus->name, 0);
+}
+
+int bus_new(struct bus **ret,
+            sd_event *event,
+            struct storage *storage,
+            struct server *server,
+            const struct bus_config *config) {
+        _cleanup_(bus_freep) struct bus *bus = NULL;
+        int r;
+
+        assert(ret);
+        assert(config && config->reload);
+
+        bus = calloc(1, sizeof(*bus));
+        if (!bus)
+                return -ENOMEM;
+
+        bus->config = *config;
+        bus->server = server;
+        if (asprintf(&bus->name, "%s%s%s", BUS_NAME, config->instance ? "." : "", config->instance ?: "") <
+            0) {
+                bus->name = NULL;
+                return -ENOMEM;
+        }
+
+        r = calls_new(&bus->calls, event, storage, config->user, geteuid());
+        if (r < 0)
+                return r;
+        r = connect_bus(bus, event);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(bus);
+        return 0;
+}
+
+void bus_free(struct bus *bus) {
+        if (!bus)
+                return;
+
+        calls_free(bus->calls);
+        sd_bus_flush_close_unref(bus->bus); /* which gives the name back */
+        free(bus->name);
+        free(bus);
+}

@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "call.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "access.h"
+#include "error.h"
+#include "job.h"
+#include "log.h"
+#include "macro.h"
+#include "protocol.h"
+#include "utf8.h"
+
+struct calls {
+        struct storage *storage;
+        bool user_bus;
+        uid_t own_uid;
+        struct mailbox *mailbox;
+        struct job_pool *pool;
+        struct call *asking; /* those whose caller's uid is not known yet */
+        unsigned n_changes, n_asks;
+};
+
+struct call {
+        struct calls *calls;
+        sd_bus_message *message; /* holds uri and body */
+        enum access_verb verb;
+        struct call *previous, *next; /* in calls->asking */
+        sd_bus_slot *slot;            /* the question for the caller's uid */
+        struct job job;
+
+        const char *uri;
+        const void *body;
+        size_t body_size;
+        uint8_t *metadata;
+        size_t metadata_size;
+        struct storage_change change;
+
+        int (*reload)(sd_bus_message *message, void *userdata);
+        void *userdata;
+
+        int result;
+        struct storage_info info;
+};
+
+static unsigned *call_counter(struct call *call) {
+        return call->verb == ACCESS_STAT ? &call->calls->n_asks : &call->calls->n_changes;
+}
+
+static void call_free(struct call *call) {
+        (*call_counter(call))--;
+        sd_bus_slot_unref(call->slot);
+        sd_bus_message_unref(call->message);
+        free(call->metadata);
+        free(call);
+}
+DEFINE_CLEANUP(struct call, call_free)
+
+static int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, enum access_verb verb) {
+        struct call *call = calloc(1, sizeof(*call));
+
+        if (!call)
+                return -ENOMEM;
+
+        *call = (struct call){
+                .calls = calls,
+                .message = sd_bus_message_ref(message),
+                .verb = verb,
+        };
+        (*call_counter(call))++;
+
+        *ret = call;
+        return 0;
+}
+
+static bool is_full(struct calls *calls, enum access_verb verb) {
+        return (verb == ACCESS_STAT ? calls->n_asks : calls->n_changes) >= CALLS_MAX;
+}
+
+/* Answers with an error. 1, which ends the call, or a negative errno. */
+_printf_(3, 4) static int reject(sd_bus_message *message, const char *name, const char *format, ...) {
+        va_list ap;
+        int r;
+
+        va_start(ap, format);
+        r = sd_bus_reply_method_errorfv(message, name, format, ap);
+        va_end(ap);
+
+        return r < 0 ? r : 1;
+}
+
+static int reject_full(sd_bus_message *message) {
+        return reject(message, BUS_ERROR_BUSY, "%i calls of this kind are under way: try again later.",
+                      CALLS_MAX);
+}
+
+/* ---- the blocking part, on the pool's thread ---- */
+
+static int put(struct storage *storage, struct call *call) {
+        _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
+        int r;
+
+        r = storage_upload_new(storage, call->body_size, &upload);
+        if (r < 0)
+                return r;
+        r = storage_upload_write(upload, call->body, call->body_size);
+        if (r < 0)
+                return r;
+        r = storage_upload_finish(upload);
+        if (r < 0)
+                return r;
+
+        call->change.upload = upload;
+        return storage_change_wait(storage, &call->change);
+}
+
+static int get_info(struct storage *storage, struct call *call) {
+        call->metadata = malloc(STORAGE_METADATA_MAX);
+        if (!call->metadata)
+                return -ENOMEM;
+
+        call->metadata_size = STORAGE_METADATA_MAX;
+        return storage_get_info(storage, call->uri, strlen(call->uri), &call->info, call->metadata,
+                                &call->metadata_size);
+}
+
+static void run(struct job *job) {
+        struct call *call = container_of(job, struct call, job);
+        struct storage *storage = call->calls->storage;
+
+        call->change.uri = call->uri;
+        call->change.uri_size = strlen(call->uri);
+        call->change.metadata = call->metadata;
+        call->change.metadata_size = call->metadata_size;
+
+        switch (call->verb) {
+        case ACCESS_PUT:
+                call->change.kind = STORAGE_PUT;
+                call->result = put(storage, call);
+                break;
+        case ACCESS_REMOVE:
+                call->change.kind = STORAGE_REMOVE;
+                call->result = storage_change_wait(storage, &call->change);
+                break;
+        case ACCESS_STAT:
+                call->result = get_info(storage, call);
+                break;
+        default:
+                assert(false);
+        }
+}
+
+/* ---- the answer ---- */
+
+/* "%016x-%x-%x": 16 + 1 + 16 + 1 + 16 and a NUL. */
+#define ETAG_TEXT_SIZE 51
+
+static const char *format_etag(const struct storage_etag *etag, char text[static ETAG_TEXT_SIZE]) {
+        (void) snprintf(text, ETAG_TEXT_SIZE, "%016" PRIx64 "-%" PRIx64 "-%" PRIx64, etag->store_id,
+                        etag->generation, etag->metadata_version);
+        return text;
+}
+
+static bool pair_is_text(const struct proto_pair *pair) {
+        return utf8_is_valid(pair->key.data, pair->key.size) &&
+               utf8_is_valid(pair->value.data, pair->value.size);
+}
+
+static int append_pair(sd_bus_message *reply, const struct proto_pair *pair) {
+        char key[PROTO_KEY_MAX + 1];
+        _cleanup_free_ char *value = strndup((const char *) pair->value.data, pair->value.size);
+
+        if (!value)
+                return -ENOMEM;
+
+        memcpy(key, pair->key.data, pair->key.size);
+        key[pair->key.size] = '\0';
+        return sd_bus_message_append(reply, "{ss}", key, value);
+}
+
+/* Whether the pair that ends at position repeats an earlier one's key. */
+static bool key_is_repeated(struct proto_bytes block, size_t position, const struct proto_pair *pair) {
+        struct proto_pair earlier;
+        size_t i = 0;
+
+        while (proto_metadata_next(block, &i, &earlier) > 0 && i < position)
+                if (earlier.key.size == pair->key.size &&
+                    memcmp(earlier.key.data, pair->key.data, pair->key.size) == 0)
+                        return true;
+
+        return false;
+}
+
+/* A dictionary of text holds neither other bytes nor a key twice: those pairs are left out, and counted. */
+static int append_metadata(sd_bus_message *reply, struct proto_bytes block) {
+        struct proto_pair pair;
+        size_t position = 0;
+        uint64_t n_omitted = 0;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'e', "sv");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(reply, "s", "metadata");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(reply, 'v', "a{ss}");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(reply, 'a', "{ss}");
+        if (r < 0)
+                return r;
+
+        while (proto_metadata_next(block, &position, &pair) > 0) {
+                if (!pair_is_text(&pair) || key_is_repeated(block, position, &pair)) {
+                        n_omitted++;
+                        continue;
+                }
+                r = append_pair(reply, &pair);
+                if (r < 0)
+                        return r;
+        }
+
+        for (unsigned i = 0; i < 3; i++) {
+                r = sd_bus_message_close_container(reply);
+                if (r < 0)
+                        return r;
+        }
+
+        return sd_bus_message_append(reply, "{sv}", "metadata-omitted", "t", n_omitted);
+}
+
+static int append_info(sd_bus_message *reply, struct call *call) {
+        struct proto_bytes block = { call->metadata, call->metadata_size };
+        const struct storage_info *info = &call->info;
+        char etag[ETAG_TEXT_SIZE], checksum[17];
+        int r;
+
+        (void) snprintf(checksum, sizeof(checksum), "%016" PRIx64, info->checksum);
+
+        r = sd_bus_message_open_container(reply, 'a', "{sv}");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(reply, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "etag", "s",
+                                  format_etag(&info->etag, etag), "size", "t", info->size, "checksum", "s",
+                                  checksum, "stored", "t", info->stored_usec, "expires", "t",
+                                  info->expires_usec, "hits", "t", info->hits, "used", "t", info->used_usec);
+        if (r < 0)
+                return r;
+        r = append_metadata(reply, block);
+        if (r < 0)
+                return r;
+
+        return sd_bus_message_close_container(reply);
+}
+
+static int reply_info(struct call *call) {
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(call->message, &reply);
+        if (r < 0)
+                return r;
+
+        r = append_info(reply, call);
+        if (r >= 0)
+                r = sd_bus_send(NULL, reply, NULL);
+
+        sd_bus_message_unref(reply);
+        return r;
+}
+
+static void done(struct job *job) {
+        _cleanup_(call_freep) struct call *call = container_of(job, struct call, job);
+        char etag[ETAG_TEXT_SIZE];
+        int r;
+
+        if (call->result < 0)
+                r = bus_reply_errno(call->message, call->uri, call->result);
+        else if (call->verb == ACCESS_STAT)
+                r = reply_info(call);
+        else if (call->verb == ACCESS_PUT)
+                r = sd_bus_reply_method_return(call->message, "s",
+                                               format_etag(&call->change.info.etag, etag));
+        else
+                r = sd_bus_reply_method_return(call->message, NULL);
+        if (r < 0) /* the caller may be gone, and the bus too */
+                (void) log_errno(LOG_DEBUG, r, "A call over the bus can't be answered: %m");
+}
+
+static void submit(struct call *call) {
+        call->job.run = run;
+        call->job.done = done;
+        call->job.mailbox = call->calls->mailbox;
+        job_submit(call->calls->pool, &call->job);
+}
+
+/* ---- who is asking ---- */
+
+static void stop_asking(struct call *call) {
+        if (call->previous)
+                call->previous->next = call->next;
+        else
+                call->calls->asking = call->next;
+        if (call->next)
+                call->next->previous = call->previous;
+        call->slot = sd_bus_slot_unref(call->slot);
+}
+
+static int refuse(struct call *call, uid_t uid) {
+        return reject(call->message, BUS_ERROR_NOT_PERMITTED, "%s is not permitted to uid %" PRIu32 ".",
+                      sd_bus_message_get_member(call->message), (uint32_t) uid);
+}
+
+static int on_uid(sd_bus_message *answer, void *userdata, _unused_ sd_bus_error *error) {
+        _cleanup_(call_freep) struct call *call = userdata;
+        struct calls *calls = call->calls;
+        uint32_t uid;
+        int r;
+
+        stop_asking(call);
+
+        r = sd_bus_message_is_method_error(answer, NULL) ? -ESRCH : sd_bus_message_read(answer, "u", &uid);
+        if (r < 0) /* it is gone, most likely */
+                return reject(call->message, BUS_ERROR_NOT_PERMITTED, "The bus does not say who is calling.");
+
+        r = access_check_bus(uid, calls->own_uid, calls->user_bus, call->verb);
+        if (r < 0)
+                return refuse(call, uid);
+
+        if (call->reload)
+                return call->reload(call->message, call->userdata);
+
+        submit(TAKE_PTR(call));
+        return 0;
+}
+
+/* Asks the bus, which knows: not /proc, where the caller may be hidden, or another meanwhile. */
+static int ask_uid(struct call *call) {
+        struct calls *calls = call->calls;
+        int r;
+
+        r = sd_bus_call_method_async(sd_bus_message_get_bus(call->message), &call->slot,
+                                     "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                     "GetConnectionUnixUser", on_uid, call, "s",
+                                     sd_bus_message_get_sender(call->message));
+        if (r < 0)
+                return r;
+
+        call->next = calls->asking;
+        if (call->next)
+                call->next->previous = call;
+        calls->asking = call;
+        return 0;
+}
+
+/* ---- what is asked ---- */
+
+/* Reads an a{ss} into a metadata block. 0; 1: it was answered with an error; or a negative errno. */
+static int read_metadata(struct call *call) {
+        const char *key, *value;
+        int r;
+
+        call->metadata = malloc(PROTO_METADATA_MAX);
+        if (!call->metadata)
+                return -ENOMEM;
+
+        r = sd_bus_message_enter_container(call->message, 'a', "{ss}");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_read(call->message, "{ss}", &key, &value)) > 0) {
+                struct proto_pair pair = {
+                        .key = { (const uint8_t *) key, strlen(key) },
+                        .value = { (const uint8_t *) value, strlen(value) },
+                };
+
+                r = proto_metadata_append(call->metadata, PROTO_METADATA_MAX, &call->metadata_size, &pair);
+                if (r == -EINVAL)
+                        return reject(call->message, BUS_ERROR_BAD_REQUEST,
+                                      "%s: A key of the metadata has 1 to %i bytes.", call->uri,
+                                      PROTO_KEY_MAX);
+                if (r < 0)
+                        return reject(call->message, BUS_ERROR_TOO_LARGE,
+                                      "%s: The metadata is larger than %i bytes.", call->uri,
+                                      PROTO_METADATA_MAX);
+        }
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_exit_container(call->message);
+        return r < 0 ? r : 0;
+}
+
+struct option {
+        const char *name;
+        char type;   /* D-Bus's: b is an int of 0 or 1, t an uint64_t that may not be 0 */
+        void *value; /* untouched where the option is not given */
+};
+
+/* Reads an a{sv} of which only these are known. Returns as read_metadata(). */
+static int read_options(struct call *call, const struct option *options, size_t n_options) {
+        const char *name;
+        int r;
+
+        r = sd_bus_message_enter_container(call->message, 'a', "{sv}");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_enter_container(call->message, 'e', "sv")) > 0) {
+                const struct option *option = NULL;
+                char type[2] = {};
+
+                r = sd_bus_message_read(call->message, "s", &name);
+                if (r < 0)
+                        return r;
+
+                for (size_t i = 0; i < n_options; i++)
+                        if (strcmp(options[i].name, name) == 0)
+                                option = &options[i];
+                if (!option)
+                        return reject(call->message, BUS_ERROR_BAD_REQUEST, "%s: Unknown option \"%s\".",
+                                      call->uri, name);
+
+                type[0] = option->type;
+                r = sd_bus_message_read(call->message, "v", type, option->value);
+                if (r == -ENXIO)
+                        return reject(call->message, BUS_ERROR_BAD_REQUEST,
+                                      "%s: Option \"%s\" has to be of type %s.", call->uri, name, type);
+                if (r < 0)
+                        return r;
+                if (option->type == 't' && *(uint64_t *) option->value == 0)
+                        return reject(call->message, BUS_ERROR_BAD_REQUEST, "%s: Option \"%s\" can't be 0.",
+                                      call->uri, name);
+
+                r = sd_bus_message_exit_container(call->message);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_exit_container(call->message);
+        return r < 0 ? r : 0;
+}
+
+static int read_uri(struct call *call) {
+        int r;
+
+        r = sd_bus_message_read(call->message, "s", &call->uri);
+        if (r < 0)
+                return r;
+        if (proto_uri_check(call->uri, strlen(call->uri)) < 0)
+                return reject(call->message, BUS_ERROR_BAD_REQUEST, "A URI has 1 to %i bytes.",
+                              PROTO_URI_MAX);
+
+        return 0;
+}
+
+int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
+        _cleanup_(call_freep) struct call *call = NULL;
+        int if_absent = false, r;
+
+        if (is_full(calls, ACCESS_PUT))
+                return reject_full(message);
+        r = call_new(&call, calls, message, ACCESS_PUT);
+        if (r < 0)
+                return r;
+
+        r = read_uri(call);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read_array(message, 'y', &call->body, &call->body_size);
+        if (r < 0)
+                return r;
+        if (call->body_size > CALL_BODY_MAX)
+                return reject(message, BUS_ERROR_TOO_LARGE,
+                              "%s: The bus takes at most %u bytes: put it through the publishers' socket.",
+                              call->uri, CALL_BODY_MAX);
+        r = read_metadata(call);
+        if (r != 0)
+                return r;
+        r = read_options(call,
+                         (const struct option[]){
+                                         { "if-absent", 'b', &if_absent },
+                                         { "if-generation", 't', &call->change.if_generation },
+                                         { "ttl", 't', &call->change.ttl_msec },
+                         },
+                         3);
+        if (r != 0)
+                return r;
+
+        if (if_absent && call->change.if_generation > 0)
+                return reject(message, BUS_ERROR_BAD_REQUEST,
+                              "%s: Options \"if-absent\" and \"if-generation\" exclude each other.",
+                              call->uri);
+        call->change.if_absent = if_absent;
+
+        r = ask_uid(call);
+        if (r < 0)
+                return r;
+
+        (void) TAKE_PTR(call);
+        return 1;
+}
+
+int calls_remove(struct calls *calls, sd_bus_message *message) {
+        _cleanup_(call_freep) struct call *call = NULL;
+        int r;
+
+        if (is_full(calls, ACCESS_REMOVE))
+                return reject_full(message);
+        r = call_new(&call, calls, message, ACCESS_REMOVE);
+        if (r < 0)
+                return r;
+
+        r = read_uri(call);
+        if (r != 0)
+                return r;
+        r = read_options(call, &(struct option){ "if-generation", 't', &call->change.if_generation }, 1);
+        if (r != 0)
+                return r;
+
+        r = ask_uid(call);
+        if (r < 0)
+                return r;
+
+        (void) TAKE_PTR(call);
+        return 1;
+}
+
+int calls_get_info(struct calls *calls, sd_bus_message *message) {
+        _cleanup_(call_freep) struct call *call = NULL;
+        int r;
+
+        if (is_full(calls, ACCESS_STAT))
+                return reject_full(message);
+        r = call_new(&call, calls, message, ACCESS_STAT);
+        if (r < 0)
+                return r;
+
+        r = read_uri(call);
+        if (r != 0)
+                return r;
+
+        submit(TAKE_PTR(call)); /* anybody may ask */
+        return 1;
+}
+
+int calls_reload(struct calls *calls,
+                 sd_bus_message *message,
+                 int (*reload)(sd_bus_message *message, void *userdata),
+                 void *userdata) {
+        _cleanup_(call_freep) struct call *call = NULL;
+        int r;
+
+        if (is_full(calls, ACCESS_RELOAD))
+                return reject_full(message);
+        r = call_new(&call, calls, message, ACCESS_RELOAD);
+        if (r < 0)
+                return r;
+
+        call->reload = reload;
+        call->userdata = userdata;
+        r = ask_uid(call);
+        if (r < 0)
+                return r;
+
+        (void) TAKE_PTR(call);
+        return 1;
+}
+
+int calls_new(struct calls **ret, sd_event *event, struct storage *storage, bool user_bus, uid_t own_uid) {
+        _cleanup_(calls_freep) struct calls *calls = NULL;
+        int r;
+
+        assert(ret);
+
+        calls = calloc(1, sizeof(*calls));
+        if (!calls)
+                return -ENOMEM;
+
+        calls->storage = storage;
+        calls->user_bus = user_bus;
+        calls->own_uid = own_uid;
+
+        r = mailbox_new(&calls->mailbox, event);
+        if (r < 0)
+                return r;
+        r = job_pool_new(&calls->pool, 1);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(calls);
+        return 0;
+}
+
+void calls_free(struct calls *calls) {
+        if (!calls)
+                return;
+
+        while (calls->asking) {
+                struct call *call = calls->asking;
+
+                stop_asking(call);
+                (void) reject(call->message, BUS_ERROR_BUSY, "The daemon is stopping.");
+                call_free(call);
+        }
+
+        job_pool_free(calls->pool);
+        if (calls->mailbox)
+                mailbox_free(calls->mailbox);
+        assert(calls->n_changes == 0 && calls->n_asks == 0);
+        free(calls);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The methods that concern one object, from the message to the reply. What may block on the disk runs on the
+ * one thread of a pool, so that calls are done in the order in which they came. */
+
+#include <sys/types.h>
+#include <systemd/sd-bus.h>
+
+#include "cleanup.h"
+#include "storage.h"
+
+/* Calls under way of those that change something, and of those that ask. */
+#define CALLS_MAX 64
+
+/* Bytes of a body that the bus takes: what is larger belongs on the publishers' socket. */
+#define CALL_BODY_MAX (1U << 20)
+
+struct calls;
+
+/* storage and event must outlive it. user_bus, own_uid: as access_check_bus() wants them. -ENOMEM, -EAGAIN,
+ * -EMFILE. */
+int calls_new(struct calls **ret, sd_event *event, struct storage *storage, bool user_bus, uid_t own_uid);
+
+/* Waits until what was begun is done and answered; refuses the rest. NULL is fine. */
+void calls_free(struct calls *calls);
+DEFINE_CLEANUP(struct calls, calls_free)
+
+/* Handlers: answer the message at once or later. What sd-bus handlers return. */
+int calls_put_bytes(struct calls *calls, sd_bus_message *message);
+int calls_remove(struct calls *calls, sd_bus_message *message);
+int calls_get_info(struct calls *calls, sd_bus_message *message);
+/* reload is called when the caller may, and answers the message. */
+int calls_reload(struct calls *calls,
+                 sd_bus_message *message,
+                 int (*reload)(sd_bus_message *message, void *userdata),
+                 void *userdata);

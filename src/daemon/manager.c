@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manager.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "bus.h"
+#include "clock.h"
+#include "log.h"
+#include "macro.h"
+#include "message-ids.h"
+#include "server.h"
+#include "version.h"
+
+#define DRAIN_USEC           (10 * USEC_PER_SEC)
+#define STATUS_INTERVAL_USEC (30 * USEC_PER_SEC)
+#define STATUS_ACCURACY_USEC (10 * USEC_PER_SEC)
+#define WORKERS_MAX          256U
+
+struct manager {
+        const struct options *options;
+        const char *directory;
+        struct config config;
+        struct storage *storage;
+        sd_event *event;
+        struct server *server;
+        struct bus *bus; /* NULL: there is none here */
+        uint64_t status_objects;
+        unsigned status_sessions;
+        bool draining;
+};
+
+/* ---- configuration ---- */
+
+struct load {
+        char *first_error;
+        unsigned n_errors;
+};
+
+static void on_config_message(int level, const char *file, unsigned line, const char *text, void *userdata) {
+        struct load *load = userdata;
+        char number[16];
+        struct log_field fields[] = {
+                LOG_FIELD_STRING("CONFIG_FILE", file),
+                LOG_FIELD("CONFIG_LINE", number, 0),
+        };
+
+        fields[1].size = (size_t) snprintf(number, sizeof(number), "%u", line);
+        log_write(level, 0, NULL, fields, line > 0 ? 2 : 1, "%s", text);
+
+        if (level <= LOG_ERR && load->n_errors++ == 0)
+                load->first_error = strdup(text);
+}
+
+int manager_load_config(struct config *ret, const struct options *options, char **ret_text) {
+        _cleanup_free_ char *name = NULL;
+        struct load load = {};
+        int r;
+
+        if (asprintf(&name, "objmapper%s%s", options->instance ? "@" : "", options->instance ?: "") < 0) {
+                name = NULL;
+                return -ENOMEM;
+        }
+
+        r = config_load(ret,
+                        &(struct config_source){
+                                        .name = name,
+                                        .user = options->user,
+                                        .file = options->config,
+                        },
+                        on_config_message, &load);
+
+        if (ret_text)
+                *ret_text = TAKE_PTR(load.first_error);
+        free(load.first_error);
+        return r;
+}
+
+static unsigned count_processors(void) {
+        cpu_set_t set;
+
+        if (sched_getaffinity(0, sizeof(set), &set) < 0) /* more than fit: plenty */
+                return WORKERS_MAX;
+
+        return MIN((unsigned) CPU_COUNT(&set), WORKERS_MAX);
+}
+
+static struct server_config server_config_from(const struct config *config) {
+        return (struct server_config){
+                .workers = config->workers > 0 ? (unsigned) config->workers : count_processors(),
+                .connections_max = (unsigned) config->connections_max,
+                .connections_per_user_max = (unsigned) config->connections_per_user_max,
+                .inline_max = (uint32_t) config->inline_max,
+                .pipeline_max = (uint32_t) config->pipeline_max,
+                .streams_max = (uint32_t) config->streams_max,
+                .fds_in_flight_max = (uint32_t) config->fds_in_flight_max,
+                .output_max = config->output_max,
+                .object_max = config->object_max,
+                .idle_timeout_usec = config->idle_timeout_usec == UINT64_MAX ? 0 : config->idle_timeout_usec,
+                .write_timeout_usec = config->write_timeout_usec == UINT64_MAX ? 0
+                                                                               : config->write_timeout_usec,
+        };
+}
+
+static bool same_path(const char *a, const char *b) {
+        return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* What only a start can change stays as it is, and is said. */
+static void keep_fixed(struct config *old, struct config *new) {
+        if (!same_path(old->store_directory, new->store_directory))
+                log_notice("StoreDirectory= has changed: that counts from the next restart.");
+        if (old->object_max != new->object_max)
+                log_notice("MaxObjectSize= has changed: that counts from the next restart.");
+        if (old->workers != new->workers)
+                log_notice("Workers= has changed: that counts from the next restart.");
+
+        free(new->store_directory);
+        new->store_directory = TAKE_PTR(old->store_directory);
+        new->object_max = old->object_max;
+        new->workers = old->workers;
+}
+
+static void tell_reloading(void) {
+        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
+}
+
+static int reload(char **ret_text, void *userdata) {
+        struct manager *manager = userdata;
+        struct config config;
+        struct server_config server_config;
+        int r;
+
+        *ret_text = NULL;
+
+        tell_reloading();
+        r = manager_load_config(&config, manager->options, ret_text);
+        if (r < 0) {
+                log_write(LOG_ERR, r, MESSAGE_RELOAD_REFUSED, NULL, 0,
+                          "The configuration was not reloaded, the one before stays in force: %s",
+                          *ret_text ?: strerror(-r));
+                (void) sd_notify(false, "READY=1");
+                return r;
+        }
+
+        keep_fixed(&manager->config, &config);
+        server_config = server_config_from(&config);
+        server_reconfigure(manager->server, &server_config);
+        log_set_level(config.log_level);
+        config_done(&manager->config);
+        manager->config = config;
+
+        log_write(LOG_INFO, 0, MESSAGE_RELOADED, NULL, 0, "The configuration was reloaded.");
+        (void) sd_notify(false, "READY=1");
+        return 0;
+}
+
+/* ---- what the service manager is told ---- */
+
+/* Only what has changed: a timer of an idle daemon wakes nobody else. */
+static void tell_status(struct manager *manager, const char *also) {
+        unsigned sessions = server_get_sessions(manager->server);
+        struct storage_stats stats;
+
+        storage_get_stats(manager->storage, &stats);
+        if (!also && stats.objects == manager->status_objects && sessions == manager->status_sessions)
+                return;
+
+        manager->status_objects = stats.objects;
+        manager->status_sessions = sessions;
+        (void) sd_notifyf(false, "%sSTATUS=%" PRIu64 " objects, %u sessions", also ?: "", stats.objects,
+                          sessions);
+}
+
+static int on_status_timer(sd_event_source *source, _unused_ uint64_t usec, void *userdata) {
+        int r;
+
+        tell_status(userdata, NULL);
+
+        r = sd_event_source_set_time_relative(source, STATUS_INTERVAL_USEC);
+        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* ---- signals ---- */
+
+static void on_drained(void *userdata) {
+        struct manager *manager = userdata;
+
+        (void) sd_event_exit(manager->event, 0);
+}
+
+static int on_stop(_unused_ sd_event_source *source,
+                   _unused_ const struct signalfd_siginfo *info,
+                   void *userdata) {
+        struct manager *manager = userdata;
+
+        if (manager->draining) /* asked a second time: at once */
+                return sd_event_exit(manager->event, 0);
+
+        manager->draining = true;
+        (void) sd_notify(false, "STOPPING=1\nSTATUS=Answering what was asked");
+        server_drain(manager->server, DRAIN_USEC, on_drained, manager);
+        return 0;
+}
+
+static int on_reload_signal(_unused_ sd_event_source *source,
+                            _unused_ const struct signalfd_siginfo *info,
+                            void *userdata) {
+        struct manager *manager = userdata;
+        char *text = NULL;
+
+        if (manager->draining)
+                return 0;
+
+        (void) reload(&text, manager); /* which logs */
+        free(text);
+        return 0;
+}
+
+/* ---- start ---- */
+
+static int add_listeners(struct manager *manager, struct sockets *sockets) {
+        for (size_t i = 0; i < sockets->n; i++) {
+                int r = server_add_listener(manager->server, TAKE_FD(sockets->socket[i].fd),
+                                            sockets->socket[i].role);
+
+                if (r < 0)
+                        return log_errno(LOG_ERR, r, "A passed socket can't be used: %m");
+        }
+
+        return 0;
+}
+
+static int add_bus(struct manager *manager) {
+        const struct bus_config config = {
+                .user = manager->options->user,
+                .instance = manager->options->instance,
+                .reload = reload,
+                .userdata = manager,
+        };
+        int r;
+
+        r = bus_new(&manager->bus, manager->event, manager->storage, manager->server, &config);
+        switch (r) {
+        case 0:
+                return 0;
+        case -EEXIST:
+                log_error("Another process has the bus name org.objmapper1%s%s.", config.instance ? "." : "",
+                          config.instance ?: "");
+                return r;
+        case -ENOMEM:
+        case -EMFILE:
+        case -ENFILE:
+        case -EAGAIN:
+                return log_errno(LOG_ERR, r, "The bus can't be used: %m");
+        case -EACCES:
+        case -EPERM:
+                log_notice("The bus's policy does not give this user the name org.objmapper1: going on "
+                           "without "
+                           "management over D-Bus.");
+                return 0;
+        default:
+                (void) log_errno(LOG_NOTICE, r,
+                                 "There is no bus, going on without management over D-Bus: %m");
+                return 0;
+        }
+}
+
+static int add_sources(struct manager *manager) {
+        int r;
+
+        r = sd_event_add_signal(manager->event, NULL, SIGTERM, on_stop, manager);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(manager->event, NULL, SIGINT, on_stop, manager);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(manager->event, NULL, SIGHUP, on_reload_signal, manager);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(manager->event, NULL, CLOCK_MONOTONIC, STATUS_INTERVAL_USEC,
+                                       STATUS_ACCURACY_USEC, on_status_timer, manager);
+        if (r < 0)
+                return r;
+
+        return sd_event_set_watchdog(manager->event, true);
+}
+
+static void log_started(struct manager *manager, const char *sockets) {
+        struct storage_stats stats;
+        char objects[32];
+        struct log_field fields[] = {
+                LOG_FIELD_STRING("OBJMAPPER_VERSION", PROJECT_VERSION),
+                LOG_FIELD_STRING("OBJMAPPER_STORE", manager->directory),
+                LOG_FIELD_STRING("OBJMAPPER_SOCKETS", sockets),
+                LOG_FIELD("OBJMAPPER_OBJECTS", objects, 0),
+        };
+
+        storage_get_stats(manager->storage, &stats);
+        fields[3].size = (size_t) snprintf(objects, sizeof(objects), "%" PRIu64, stats.objects);
+        log_write(LOG_INFO, 0, MESSAGE_STARTED, fields, ARRAY_SIZE(fields),
+                  "objmapperd " PROJECT_VERSION " serves %s objects of %s on %s.", objects,
+                  manager->directory, sockets);
+}
+
+int manager_new(struct manager **ret,
+                const struct options *options,
+                struct config *config,
+                struct sockets *sockets,
+                const char *directory,
+                struct storage *storage) {
+        _cleanup_(manager_freep) struct manager *manager = NULL;
+        _cleanup_free_ char *described = sockets_describe(sockets);
+        struct server_config server_config = server_config_from(config);
+        int r;
+
+        assert(ret);
+
+        manager = calloc(1, sizeof(*manager));
+        if (!manager || !described)
+                return log_errno(LOG_ERR, -ENOMEM, "The daemon can't start: %m");
+
+        manager->options = options;
+        manager->directory = directory;
+        manager->storage = storage;
+        manager->config = *config;
+        config->store_directory = NULL;
+
+        r = sd_event_new(&manager->event);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "There can be no event loop: %m");
+        r = add_sources(manager);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The event loop can't be set up: %m");
+        r = server_new(&manager->server, manager->event, storage, &server_config);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The server can't start: %m");
+        r = add_bus(manager);
+        if (r < 0)
+                return r;
+        r = add_listeners(manager, sockets);
+        if (r < 0)
+                return r;
+
+        log_started(manager, described);
+        tell_status(manager, "READY=1\n");
+        *ret = TAKE_PTR(manager);
+        return 0;
+}
+
+int manager_run(struct manager *manager) {
+        int r = sd_event_loop(manager->event);
+
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The event loop failed: %m");
+
+        return 0;
+}
+
+void manager_free(struct manager *manager) {
+        if (!manager)
+                return;
+
+        bus_free(manager->bus);
+        server_free(manager->server);
+        sd_event_unref(manager->event);
+        config_done(&manager->config);
+        free(manager);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "clock.h"
+#include "log.h"
+#include "macro.h"
+#include "message-ids.h"
+
+/* Makes the folders above path, as the store makes the last one. What is wrong there the store will say. */
+static void make_parents(char *path) {
+        for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                *slash = '\0';
+                (void) mkdir(path, 0700);
+                *slash = '/';
+        }
+}
+
+static int find_user_store(char **ret, const char *instance) {
+        const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+        bool has_state = state && state[0] == '/';
+
+        if (!has_state && !(home && home[0] == '/')) {
+                log_error("There is no place for the store: neither StoreDirectory= nor $XDG_STATE_HOME nor "
+                          "$HOME "
+                          "is set.");
+                return -ENOENT;
+        }
+
+        if (asprintf(ret, "%s%s/objmapper%s%s", has_state ? state : home, has_state ? "" : "/.local/state",
+                     instance ? "-" : "", instance ?: "") < 0)
+                return -ENOMEM;
+
+        make_parents(*ret);
+        return 0;
+}
+
+int store_find(char **ret, const struct config *config, bool user, const char *instance) {
+        const char *state = getenv("STATE_DIRECTORY");
+
+        if (config->store_directory)
+                *ret = strdup(config->store_directory);
+        else if (state && state[0] == '/')
+                *ret = strndup(state, strcspn(state, ":"));
+        else if (user)
+                return find_user_store(ret, instance);
+        else {
+                log_error("There is no place for the store: the unit sets no StateDirectory=, and the "
+                          "configuration "
+                          "no StoreDirectory=.");
+                return -ENOENT;
+        }
+
+        return *ret ? 0 : -ENOMEM;
+}
+
+static void on_event(enum storage_event event, const void *uri, size_t uri_size, int error, void *userdata) {
+        static struct log_ratelimit limit = { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 };
+        const char *directory = userdata;
+        const struct log_field fields[] = {
+                LOG_FIELD_STRING("OBJMAPPER_STORE", directory),
+                LOG_FIELD("OBJMAPPER_URI", uri, uri_size),
+        };
+        size_t n_fields = uri ? 2 : 1;
+        unsigned dropped;
+
+        switch (event) {
+        case STORAGE_EVENT_DAMAGED:
+                if (log_ratelimit_pass(&limit, &dropped))
+                        log_write(LOG_ERR, error, MESSAGE_STORE_DAMAGED, fields, n_fields,
+                                  "Object %.*s is damaged and absent from now on: %m (%u more not logged)",
+                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, dropped);
+                break;
+        case STORAGE_EVENT_WRITE_FAILED:
+                log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
+                          "The store %s can't be written, changes are refused: %m", directory);
+                break;
+        case STORAGE_EVENT_WRITE_RECOVERED:
+                log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
+                          "The store %s can be written again.", directory);
+                break;
+        case STORAGE_EVENT_VIEW_UNUSABLE:
+                log_write(LOG_WARNING, error, MESSAGE_VIEW_UNUSABLE, fields, n_fields,
+                          "$OBJMAPPER_BLOB_VIEW is no read-only view of %s/blobs, objects are opened "
+                          "directly: %m",
+                          directory);
+                break;
+        case STORAGE_EVENT_UPGRADED:
+                log_write(LOG_NOTICE, 0, NULL, fields, n_fields,
+                          "The store %s was upgraded to a newer format.", directory);
+                break;
+        }
+}
+
+static void log_open_failure(const char *directory, int error) {
+        switch (error) {
+        case -EBUSY:
+                log_error("The store %s is in use by another process.", directory);
+                break;
+        case -EPROTONOSUPPORT:
+                log_error("The store %s has a newer format than this version knows; nothing was touched. "
+                          "Install the newer version again.",
+                          directory);
+                break;
+        case -EUCLEAN:
+                log_error("The store %s is damaged: one of its files is missing, or says something else than "
+                          "it "
+                          "should.",
+                          directory);
+                break;
+        case -EACCES:
+        case -EPERM:
+                (void) log_errno(LOG_ERR, error,
+                                 "The store %s can't be opened: %m. It has to belong to the user that runs "
+                                 "the "
+                                 "daemon.",
+                                 directory);
+                break;
+        default:
+                (void) log_errno(LOG_ERR, error, "The store %s can't be opened: %m", directory);
+        }
+}
+
+int store_open(struct storage **ret, const char *directory, const struct config *config) {
+        const struct storage_config storage_config = {
+                .directory = directory,
+                .view = getenv("OBJMAPPER_BLOB_VIEW"),
+                .inline_max = SIZE_MAX,
+                .object_max = config->object_max == UINT64_MAX ? 0 : config->object_max,
+                .on_event = on_event,
+                .userdata = (void *) directory,
+        };
+        const struct log_field store = LOG_FIELD_STRING("OBJMAPPER_STORE", directory);
+        int r;
+
+        r = storage_init(ret, &storage_config);
+        if (r < 0) {
+                log_open_failure(directory, r);
+                return r;
+        }
+
+        if (!storage_config.view)
+                log_write(LOG_NOTICE, 0, MESSAGE_VIEW_UNUSABLE, &store, 1,
+                          "There is no read-only view of %s/blobs: clients of the daemon's own user could "
+                          "re-open "
+                          "what they get for writing.",
+                          directory);
+
+        return 0;
+}

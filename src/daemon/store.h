@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Which store the daemon has, and what its log says of it. */
+
+#include "config.h"
+#include "storage.h"
+
+/* Where the store is: StoreDirectory=, else the first folder of $STATE_DIRECTORY, else, for a user's own
+ * daemon, below $XDG_STATE_HOME. To be freed. -ENOENT (logged): there is none of them; -ENOMEM. */
+int store_find(char **ret, const struct config *config, bool user, const char *instance);
+
+/* Opens it. directory has to outlive it. What goes wrong is logged, in words; errors of storage_init(). */
+int store_open(struct storage **ret, const char *directory, const struct config *config);
