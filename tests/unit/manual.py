@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Holds objmapper-protocol(7) to the header and to the golden vectors: its numbers, and its example's bytes."""
+
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, 'tests/data/vectors'))
+sys.dont_write_bytecode = True
+
+import generate  # pylint: disable=wrong-import-position
+
+failures = 0
+
+
+def check(good, what):
+    global failures
+    if not good:
+        print('manual: ' + what, file=sys.stderr)
+        failures += 1
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding='utf-8') as file:
+        return file.read()
+
+
+def enum(header, name, prefix):
+    """what an enum of the header says: {name: value}"""
+    body = re.search(r'enum %s \{(.*?)\};' % name, header, re.DOTALL).group(1)
+    found = re.findall(r'^\s+%s([A-Z_]+) = (\w+),' % prefix, body, re.MULTILINE)
+    return {n: int(v, 0) for n, v in found if n != 'REPLY'}
+
+
+def section(page, title):
+    return re.search(r'^%s\n=+\n(.*?)(?=^[A-Z ]+\n=+\n|\Z)' % title, page, re.DOTALL | re.MULTILINE).group(1)
+
+
+def hex_bytes(lines):
+    out = b''
+    for line in lines:
+        for word in line.partition('#')[0].split():
+            byte, _, times = word.partition('*')
+            out += bytes([int(byte, 16)]) * int(times or 1)
+    return out
+
+
+def main():
+    page = read('man/objmapper-protocol.7.rst')
+    header = read('src/protocol/protocol.h')
+
+    for title, name, prefix in (('TYPES', 'proto_type', 'PROTO_'), ('STATUS', 'proto_status', 'PROTO_'),
+                                ('MODES', 'proto_mode', 'OP_')):
+        rows = {n: int(v) for v, n in re.findall(r'^    +(\d+)  ([A-Z_]+)\b', section(page, title), re.MULTILINE)}
+        check(rows == enum(header, name, prefix), '%s are %s, in the header %s' % (
+            title, rows, enum(header, name, prefix)))
+
+    rows = {}
+    for tag, must, name, size in re.findall(r'^    +(\d+)  (\+?) +([A-Z_]+) +(\d+)?', section(page, 'FIELDS'),
+                                            re.MULTILINE):
+        rows[name] = (int(tag), must == '+')
+        layout = generate.FIELDS.get(name.lower())
+        check(layout and layout[0] == int(tag) | (generate.MUST if must else 0), 'the tag of ' + name)
+        check(layout and (layout[1] == 'bytes' or str(layout[1]) == size), 'the size of ' + name)
+    check({n: t for n, (t, _) in rows.items()} == enum(header, 'proto_tag', 'PROTO_TAG_'), 'FIELDS are %s' % rows)
+
+    vectors = {}
+    for block in read('tests/data/vectors/messages.txt').split('\n\n'):
+        lines = block.strip().split('\n')
+        if lines[0].startswith('message '):
+            lines = lines[:lines.index('again')] if 'again' in lines else lines
+            vectors[lines[0].split()[1]] = hex_bytes(lines[lines.index('hex') + 1:])
+    examples = re.findall(r'^\.\. vector: (\S+)\n\n::\n\n((?:    .*\n)+)', page, re.MULTILINE)
+    check(len(examples) >= 4, 'no example')
+    for name, lines in examples:
+        check(hex_bytes(lines.split('\n')) == vectors.get(name), 'the bytes of the example %s' % name)
+
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
