@@ -15,8 +15,8 @@
 #include "trips.h"
 
 /* About what a get and its answer take. */
-#define REQUEST_SIZE 64
-#define REPLY_SIZE   128
+#define REQUEST_SIZE 40
+#define REPLY_SIZE   96
 
 static void send_reply(int fd, int file) {
         char reply[REPLY_SIZE] = {};
