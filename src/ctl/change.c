@@ -22,7 +22,7 @@ int verb_set_meta(struct ctl *ctl) {
 
         r = objmapper_client_call(ctl->client, request, NULL);
         if (r < 0)
-                return report(ctl, "can't set the metadata of", uri, r);
+                return report(ctl, r);
 
         return EXIT_DONE;
 }
@@ -40,7 +40,7 @@ static int remove_one(struct ctl *ctl, const char *uri) {
 
         r = objmapper_client_call(ctl->client, request, NULL);
         if (r < 0)
-                return report(ctl, "can't remove", uri, r);
+                return report(ctl, r);
 
         return EXIT_DONE;
 }
@@ -67,7 +67,7 @@ int verb_purge(struct ctl *ctl) {
 
         r = objmapper_purge(ctl->client, prefix, &count);
         if (r < 0)
-                return report(ctl, "can't purge", prefix, r);
+                return report(ctl, r);
 
         printf("%" PRIu64 " objects removed\n", count);
         return EXIT_DONE;

@@ -55,7 +55,7 @@ int verb_get(struct ctl *ctl) {
         if (range.from_end) {
                 r = resolve_range(ctl, uri, &range, &generation);
                 if (r < 0)
-                        return report(ctl, "can't get", uri, r);
+                        return report(ctl, r);
         }
 
         r = objmapper_request_new(&request, OBJMAPPER_GET, uri, strlen(uri));
@@ -83,7 +83,7 @@ int verb_get(struct ctl *ctl) {
                 return report_file(a->output ? "can't write" : "can't write standard output", a->output, r);
         }
         if (r < 0)
-                return report(ctl, "can't get", uri, r);
+                return report(ctl, r);
 
         if (generation != 0 && objmapper_object_get_generation(object) != generation) {
                 complain("the object was replaced meanwhile, so these may not be its last bytes: ask again");

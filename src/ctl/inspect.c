@@ -20,7 +20,7 @@ int verb_stat(struct ctl *ctl) {
 
         r = objmapper_stat(ctl->client, uri, &object);
         if (r < 0)
-                return report(ctl, "can't stat", uri, r);
+                return report(ctl, r);
 
         expires = objmapper_object_get_expires(object);
         used = objmapper_object_get_used(object);
@@ -89,7 +89,7 @@ int verb_ls(struct ctl *ctl) {
         if (ferror(stdout))
                 return EXIT_FAILED; /* told by finish_output() */
         if (r < 0)
-                return report(ctl, "can't list", prefix, r);
+                return report(ctl, r);
 
         return EXIT_DONE;
 }
@@ -121,7 +121,7 @@ int verb_stats(struct ctl *ctl) {
 
         r = objmapper_stats(ctl->client, show_counter, &counters);
         if (r < 0)
-                return report(ctl, "can't get the counters", NULL, r);
+                return report(ctl, r);
 
         if (counters.json)
                 printf(counters.n == 0 ? "{}\n" : "\n}\n");

@@ -16,9 +16,6 @@
 /* Puts are durable when they are answered: with many under way, many share one commit. */
 #define IN_FLIGHT_MAX 64
 
-/* Files up to this size are read here: one frame each, and one that shrinks meanwhile is no half frame. */
-#define READ_MAX (64U * 1024)
-
 struct put_tree {
         struct ctl *ctl;
         const char *prefix;
@@ -32,14 +29,12 @@ struct put_tree {
 /* One file under way. */
 struct upload {
         struct put_tree *put;
-        int fd; /* a large file's; -EBADF: its bytes are in data */
-        void *data;
+        int fd;
         char uri[];
 };
 
 static void upload_free(struct upload *upload) {
         close_fd(upload->fd);
-        free(upload->data);
         free(upload);
 }
 DEFINE_CLEANUP(struct upload, upload_free)
@@ -55,18 +50,17 @@ static void file_failed(struct put_tree *put, const char *path, int error) {
         failed(put, report_file("can't read", path, error));
 }
 
-static void request_failed(struct put_tree *put, const char *uri, int error) {
+static void request_failed(struct put_tree *put, int error) {
         progress_clear(&put->progress);
 
         /* Where nobody answers, thousands more would each fail in the same way. */
-        if (put->stop) {
-                failed(put, error_to_exit_code(error));
-                return;
-        }
+        if (put->stop)
+                failed(put, exit_code_of(put->ctl, error));
+        else
+                failed(put, report(put->ctl, error));
 
         if (error == -EHOSTDOWN || error == -ETIMEDOUT || error == -EPROTO)
                 put->stop = true;
-        failed(put, report(put->ctl, "can't put", uri, error));
 }
 
 static void on_reply(objmapper_client *client _unused_, int error, objmapper_object *object, void *userdata) {
@@ -77,7 +71,7 @@ static void on_reply(objmapper_client *client _unused_, int error, objmapper_obj
         put->n_in_flight--;
 
         if (error < 0) {
-                request_failed(put, upload->uri, error);
+                request_failed(put, error);
                 return;
         }
 
@@ -90,56 +84,10 @@ static void on_reply(objmapper_client *client _unused_, int error, objmapper_obj
         }
 }
 
-/* Reads a small file whole: the number of bytes, or -EFBIG when it has more than expected by now. */
-static ssize_t read_small(int fd, uint8_t *data, size_t size_max) {
-        size_t size = 0;
-
-        for (;;) {
-                ssize_t n;
-
-                n = read(fd, data + size, size_max - size);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        return (ssize_t) size;
-
-                size += (size_t) n;
-                if (size == size_max)
-                        return -EFBIG;
-        }
-}
-
-/* Gives the request the body of the file at fd, which is taken when the upload needs it later. */
-static int set_body(objmapper_request *request, struct upload *upload, int *fd, uint64_t size) {
-        if (size <= READ_MAX) {
-                ssize_t n;
-
-                upload->data = malloc(READ_MAX + 1);
-                if (!upload->data)
-                        return -ENOMEM;
-
-                n = read_small(*fd, upload->data, READ_MAX + 1);
-                if (n >= 0)
-                        return objmapper_request_set_body(request, upload->data, (size_t) n);
-                if (n != -EFBIG)
-                        return (int) n;
-
-                if (lseek(*fd, 0, SEEK_SET) < 0)
-                        return -errno;
-                free(TAKE_PTR(upload->data));
-        }
-
-        upload->fd = TAKE_FD(*fd);
-        return objmapper_request_set_body_fd(request, upload->fd, OBJMAPPER_TO_END);
-}
-
 static int put_file(struct put_tree *put, struct tree *tree, const struct tree_entry *entry) {
         _cleanup_(objmapper_request_freep) objmapper_request *request = NULL;
         _cleanup_(upload_freep) struct upload *upload = NULL;
         size_t prefix_size = strlen(put->prefix), uri_size = prefix_size + entry->path_size;
-        _cleanup_close_ int fd = -EBADF;
         int r;
 
         upload = malloc(sizeof(*upload) + uri_size + 1);
@@ -158,13 +106,13 @@ static int put_file(struct put_tree *put, struct tree *tree, const struct tree_e
                 return 0;
         }
 
-        r = fd = tree_open_file(tree);
+        r = upload->fd = tree_open_file(tree);
         if (r >= 0)
                 r = objmapper_request_new(&request, OBJMAPPER_PUT, upload->uri, uri_size);
         if (r >= 0)
                 r = request_add_put_options(request, &put->ctl->arguments);
         if (r >= 0)
-                r = set_body(request, upload, &fd, (uint64_t) entry->st.st_size);
+                r = objmapper_request_set_body_fd(request, upload->fd, OBJMAPPER_TO_END);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
@@ -174,8 +122,9 @@ static int put_file(struct put_tree *put, struct tree *tree, const struct tree_e
 
         r = objmapper_client_submit(put->ctl->client, request, on_reply, upload);
         if (r < 0) {
-                request_failed(put, upload->uri, r);
-                put->stop = true;
+                request_failed(put, r);
+                if (r == -EACCES) /* the socket's word, not the daemon's: it holds for all */
+                        put->stop = true;
                 return 0;
         }
 

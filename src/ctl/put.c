@@ -90,7 +90,7 @@ int verb_put(struct ctl *ctl) {
 
         r = objmapper_client_call(ctl->client, request, &object);
         if (r < 0)
-                return report(ctl, "can't put", uri, r);
+                return report(ctl, r);
 
         if (a->verbose)
                 say_put(object);

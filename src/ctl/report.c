@@ -22,7 +22,7 @@ void complain(const char *format, ...) {
         fputc('\n', stderr);
 }
 
-int error_to_exit_code(int error) {
+int exit_code_of(const struct ctl *ctl, int error) {
         switch (error < 0 ? -error : error) {
         case 0:
                 return EXIT_DONE;
@@ -33,128 +33,51 @@ int error_to_exit_code(int error) {
         case ECANCELED:
                 return EXIT_CONFLICT;
         case EACCES:
-        case EPERM:
                 return EXIT_NOT_PERMITTED;
         case EHOSTDOWN:
                 return EXIT_NO_DAEMON;
         case EFBIG:
         case ENOSPC:
-        case EDQUOT:
         case EROFS:
                 return EXIT_NO_ROOM;
         case EINPROGRESS:
                 return EXIT_UNKNOWN;
         case EBUSY:
-        case ETIMEDOUT:
                 return EXIT_BUSY;
+        case ETIMEDOUT: /* what was not answered may have been done */
+                return ctl->changes ? EXIT_UNKNOWN : EXIT_BUSY;
         default:
                 return EXIT_FAILED;
         }
 }
 
-/* The names that the units of the daemon in question have. */
-struct units {
-        const char *manager; /* the options of systemctl and journalctl */
-        const char *at;      /* what an instance adds to a name */
-        const char *instance;
-};
-
-static struct units units_of(const struct arguments *arguments) {
-        return (struct units){
-                .manager = arguments->user ? "--user " : "",
-                .at = arguments->instance ? "@" : "",
-                .instance = arguments->instance ?: "",
-        };
-}
-
-static void hint_no_daemon(const struct ctl *ctl) {
-        struct units u = units_of(&ctl->arguments);
-        const char *kind = ctl->changes ? "-publish" : "";
-
-        if (ctl->arguments.socket || ctl->arguments.publish_socket) {
-                complain("start the daemon that listens there, or name another socket with --socket and "
-                         "--publish-socket");
-                return;
-        }
-
-        complain("start it: systemctl %sstart objmapper%s%s%s.socket", u.manager, kind, u.at, u.instance);
-        complain("if it does not stay: systemctl %sstatus objmapper%s%s.service; journalctl %s-u "
-                 "objmapper%s%s.service",
-                 u.manager, u.at, u.instance, u.manager, u.at, u.instance);
-}
-
-static void hint_not_permitted(const struct ctl *ctl) {
-        const char *group = ctl->changes ? "objmapper-publish" : "objmapper";
-
-        if (ctl->arguments.user) {
-                complain("a user's daemon serves that user alone");
-                return;
-        }
-
-        if (ctl->changes && ctl->arguments.socket && !ctl->arguments.publish_socket)
-                complain("changes go to the publishers' socket: name it with --publish-socket");
-
-        complain("%s needs the group %s: usermod -aG %s USER, then log in again; root may always",
-                 ctl->changes ? "changing" : "reading", group, group);
-}
-
+/* What the library can't know of: options and verbs of this program. */
 static void hint(const struct ctl *ctl, int error) {
-        struct units u = units_of(&ctl->arguments);
+        const struct arguments *a = &ctl->arguments;
 
-        switch (-error) {
-        case EHOSTDOWN:
-                hint_no_daemon(ctl);
-                break;
-        case EACCES:
-        case EPERM:
-                hint_not_permitted(ctl);
-                break;
-        case ECANCELED:
+        if (error == -EACCES && ctl->changes && a->socket && !a->publish_socket)
+                complain("name the publishers' socket with --publish-socket: changes go there");
+        if (error == -ECANCELED)
                 complain("objmapperctl stat shows the present generation");
-                break;
-        case ENOSPC:
-        case EDQUOT:
-                complain("make room with objmapperctl rm or purge; objmapperctl stats shows what the store "
+        if (error == -ENOSPC)
+                complain("make room with objmapperctl rm or purge; objmapperctl stats tells what the store "
                          "holds");
-                break;
-        case EINPROGRESS:
-                complain("the change may or may not have been made: look with objmapperctl stat before you "
-                         "repeat it");
-                break;
-        case EBUSY:
-                complain("try again later; the limits are in objmapper.conf");
-                break;
-        case ETIMEDOUT:
-                complain("wait longer with --timeout; is it stuck? systemctl %sstatus objmapper%s%s.service",
-                         u.manager, u.at, u.instance);
-                break;
-        case EROFS:
-        case EREMOTEIO:
-                complain("the reason is in its log: journalctl %s-u objmapper%s%s.service", u.manager, u.at,
-                         u.instance);
-                break;
-        case EPROTO:
-                complain("is it objmapperd that listens there?");
-                break;
-        }
+        if (error == -ETIMEDOUT)
+                complain("--timeout waits longer; is it stuck? systemctl %sstatus objmapper%s%s.service",
+                         a->user ? "--user " : "", a->instance ? "@" : "", a->instance ?: "");
+        if (exit_code_of(ctl, error) == EXIT_UNKNOWN)
+                complain("look with objmapperctl stat whether it was done, before you repeat it");
 }
 
-int report(const struct ctl *ctl, const char *action, const char *what, int error) {
+int report(const struct ctl *ctl, int error) {
+        const char *words = objmapper_client_error(ctl->client);
+
         fputs(PROGRAM, stderr);
-        fputs(action, stderr);
-        if (what) {
-                fputs(" '", stderr);
-                print_escaped(stderr, what, strlen(what));
-                fputc('\'', stderr);
-        }
-        fputs(": ", stderr);
-        /* The words may quote what a peer sent. */
-        print_escaped(stderr, objmapper_client_error(ctl->client),
-                      strlen(objmapper_client_error(ctl->client)));
+        print_escaped(stderr, words, strlen(words)); /* they may quote what a peer sent */
         fputc('\n', stderr);
 
         hint(ctl, error);
-        return error_to_exit_code(error);
+        return exit_code_of(ctl, error);
 }
 
 int report_file(const char *action, const char *path, int error) {
