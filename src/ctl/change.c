@@ -69,6 +69,6 @@ int verb_purge(struct ctl *ctl) {
         if (r < 0)
                 return report(ctl, r);
 
-        printf("%" PRIu64 " objects removed\n", count);
+        printf("%" PRIu64 " object%s removed\n", count, count == 1 ? "" : "s");
         return EXIT_DONE;
 }
