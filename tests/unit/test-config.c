@@ -548,6 +548,73 @@ static void test_user(void) {
         tree_done(&tree);
 }
 
+static void add_setting(const char *section, const char *name, const char *initial, void *userdata) {
+        char *heading = g_ascii_strup(section, -1);
+
+        g_ptr_array_add(userdata, g_strdup_printf("[%s] %s=%s", heading, name, initial));
+        g_free(heading);
+}
+
+/* The settings of the manual page, in the same form: "[SECTION] SECTION", "``Name=``", "Default: ``value``." */
+static GPtrArray *read_manual(void) {
+        g_autofree char *path = g_build_filename(g_getenv("OBJMAPPER_SOURCE"), "man/objmapper.conf.5.rst",
+                                                 NULL);
+        g_autofree char *text = NULL, *section = NULL, *name = NULL;
+        g_autoptr(GRegex) heading = g_regex_new("^\\[([A-Z]+)\\] SECTION$", 0, 0, NULL);
+        g_autoptr(GRegex) setting = g_regex_new("^``([A-Za-z]+)=``$", 0, 0, NULL);
+        g_autoptr(GRegex) initial = g_regex_new("^  Default: (?:``(.*)``|none: .*)\\.$", 0, 0, NULL);
+        GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
+        g_auto(GStrv) lines = NULL;
+
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        lines = g_strsplit(text, "\n", -1);
+        for (char **line = lines; *line; line++) {
+                g_autoptr(GMatchInfo) match = NULL;
+
+                if (g_regex_match(heading, *line, 0, &match)) {
+                        g_free(section);
+                        section = g_match_info_fetch(match, 1);
+                        continue;
+                }
+                g_clear_pointer(&match, g_match_info_free);
+                if (g_regex_match(setting, *line, 0, &match)) {
+                        g_assert_null(name); /* the one before it has its default */
+                        name = g_match_info_fetch(match, 1);
+                        continue;
+                }
+                g_clear_pointer(&match, g_match_info_free);
+                if (g_regex_match(initial, *line, 0, &match)) {
+                        g_autofree char *value = g_match_info_fetch(match, 1);
+
+                        g_ptr_array_add(found, g_strdup_printf("[%s] %s=%s", section, name, value));
+                        g_clear_pointer(&name, g_free);
+                }
+        }
+        g_assert_null(name);
+
+        return found;
+}
+
+static void test_manual(void) {
+        GPtrArray *settings, *described;
+
+        if (!g_getenv("OBJMAPPER_SOURCE")) {
+                g_test_skip("$OBJMAPPER_SOURCE does not name the sources");
+                return;
+        }
+
+        settings = g_ptr_array_new_with_free_func(g_free);
+        config_visit_settings(add_setting, settings);
+        described = read_manual();
+
+        for (guint i = 0; i < MIN(settings->len, described->len); i++)
+                g_assert_cmpstr(settings->pdata[i], ==, described->pdata[i]);
+        g_assert_cmpuint(settings->len, ==, described->len);
+
+        g_ptr_array_unref(settings);
+        g_ptr_array_unref(described);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/config/defaults", test_defaults);
@@ -567,5 +634,6 @@ int main(int argc, char *argv[]) {
         harness_add("/config/bad-files", test_bad_files);
         harness_add("/config/one-file", test_one_file);
         harness_add("/config/user", test_user);
+        harness_add("/config/manual", test_manual);
         return g_test_run();
 }
