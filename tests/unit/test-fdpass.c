@@ -142,6 +142,7 @@ static void test_unconnected(void) {
         g_assert_cmpuint(operation, ==, 7);
         g_assert_cmpmem(data, size, "bytes", 5);
         g_assert_cmpstr(from.sun_path, ==, address[0].sun_path);
+        g_assert_cmpuint(from_size, ==, offsetof(struct sockaddr_un, sun_path) + strlen(from.sun_path) + 1);
         assert_fds(&fds, 3);
 
         /* And back, to where it came from. */
