@@ -134,6 +134,7 @@ static void pop(struct output *output) {
         if (item->kind == OUTPUT_BYTES || item->kind == OUTPUT_BLOCK)
                 output->size -= item->size;
         output->n_replies -= item->n_replies;
+        output->begun = false;
         output->items_first++;
         output->n_items--;
 }
@@ -413,6 +414,7 @@ static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
                 struct output_item *item = item_at(output, 0);
 
                 if (size < item->size) {
+                        output->begun = true;
                         item->size -= size;
                         if (item->kind == OUTPUT_BYTES || item->kind == OUTPUT_BLOCK) {
                                 item->p += size; /* position, of a block: the same place */
@@ -464,9 +466,13 @@ static ssize_t send_some(struct session *session) {
         struct iovec iov[IOV_PARTS];
         uint8_t *heads[FDPASS_MAX_FDS];
         int fds[FDPASS_MAX_FDS];
-        uint32_t n_iov = 0, n_fds = 0, n_items, allowed = output->n_fds > 0 ? fds_allowed(session) : 0;
+        uint32_t n_iov = 0, n_fds = 0, n_items, allowed = 0;
         uint64_t size = 0;
         ssize_t n;
+
+        /* A client may take a body without room for descriptors: no message that brings some begins there. */
+        if (output->n_fds > 0 && !output->begun)
+                allowed = fds_allowed(session);
 
         for (n_items = 0; n_items < output->n_items && size < FLUSH_MAX; n_items++) {
                 struct output_item *item = item_at(output, n_items);

@@ -62,6 +62,7 @@ struct output {
         uint32_t items_first, n_items, items_size; /* items_size: a power of two */
         uint32_t n_replies;
         uint32_t n_fds;
+        bool begun;    /* the first item is sent in part: what is left may begin inside a body */
         uint64_t size; /* bytes in memory */
 };
 
