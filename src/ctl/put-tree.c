@@ -64,7 +64,7 @@ static void request_failed(struct put_tree *put, int error) {
 }
 
 static void on_reply(objmapper_client *client _unused_, int error, objmapper_object *object, void *userdata) {
-        _cleanup_(objmapper_object_freep) objmapper_object *owned = object;
+        _cleanup_(objmapper_object_freep) _unused_ objmapper_object *owned = object;
         _cleanup_(upload_freep) struct upload *upload = userdata;
         struct put_tree *put = upload->put;
 
