@@ -51,8 +51,8 @@ static inline void freep(void *p) {
         })
 
 /* Defines TYPE_FREEp for _cleanup_(), for a function that takes a pointer and accepts NULL. */
-#define DEFINE_CLEANUP(type, function)                    \
-        static inline void function##p(type **_pointer) { \
-                if (*_pointer)                            \
-                        function(*_pointer);              \
+#define DEFINE_CLEANUP(type, function)                             \
+        _unused_ static inline void function##p(type **_pointer) { \
+                if (*_pointer)                                     \
+                        function(*_pointer);                       \
         }
