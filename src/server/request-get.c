@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "cleanup.h"
 #include "deliver.h"
 #include "macro.h"
 #include "request.h"
@@ -78,6 +79,7 @@ void request_get(struct session *session, const struct proto_message *message) {
         }
 
         if (apply_range(message, &delivery) < 0) {
+                object->fd = close_fd(object->fd);
                 reply.head.status = PROTO_BAD_RANGE;
                 reply_set_text(&reply, status_text(PROTO_BAD_RANGE));
                 output_add(session, &reply);

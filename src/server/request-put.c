@@ -320,7 +320,7 @@ static uint16_t check_size(struct put *put, uint64_t coming, const char **ret_te
         uint64_t object_max = put->request.session->limits.object_max;
 
         *ret_text = NULL;
-        if (coming > object_max || put->received > object_max - coming)
+        if (coming > object_max || coming == UINT64_MAX || put->received > object_max - coming)
                 return PROTO_TOO_LARGE;
 
         if (put->size != UINT64_MAX && coming > put->size - put->received) {
@@ -381,7 +381,7 @@ struct put *request_put(struct session *session, const struct proto_message *mes
         request_begin(&put->request, session, id, PROTO_PUT);
         session->n_streams += stream;
 
-        status = check_size(put, put->size == UINT64_MAX ? 0 : put->size, &text);
+        status = check_size(put, stream ? message->size : message->head.body_size, &text);
         if (access_check_session(session->role, ACCESS_PUT) < 0)
                 fail(put, PROTO_NOT_PERMITTED, SESSION_READ_ONLY_TEXT);
         else if (status != 0)

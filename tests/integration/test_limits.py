@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Limits and deadlines: who reaches one is told or dropped, and others are served meanwhile."""
+
+import os
+import resource
+import socket
+import time
+
+import common
+import tap
+import wire
+from common import bytes_of
+from daemon import Daemon
+
+
+def connect(path):
+    """A connection without a hello."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(wire.TIMEOUT_SECONDS)
+    connection.connect(path)
+    return connection
+
+
+def test_silent_without_hello():
+    """Closed after ten seconds, and logged; one that said hello stays."""
+    with Daemon() as daemon:
+        with wire.Peer(daemon.reader) as greeted, wire.Peer(daemon.reader, greet=False) as silent:
+            start = time.monotonic()
+            silent.expect_closed()
+            assert time.monotonic() - start > 5
+            assert greeted.is_alive()
+            assert "no hello" in daemon.log()
+
+
+def test_idle():
+    """A notice, then the end; so for a stream that stalls. Who asks in time stays."""
+    with Daemon(settings="IdleTimeoutSec=1s") as daemon, common.Unchanged(daemon):
+        with wire.Peer(daemon.reader) as idle, wire.Peer(daemon.publisher) as stalled, \
+                wire.Peer(daemon.reader) as busy:
+            assert idle.limits["idle_usec"] == 1000000
+            stalled.send(wire.frame(wire.PUT, 9, wire.uri("stalled"), flags=wire.FLAG_STREAM),
+                         wire.frame(wire.DATA, 9, body_size=100000), bytes_of(70000))
+            idle.socket.setblocking(False)
+            end = time.monotonic() + common.DEADLINE_SECONDS
+            while True:
+                assert busy.is_alive() and time.monotonic() < end
+                try:
+                    notice = idle.receive()
+                    break
+                except BlockingIOError:
+                    time.sleep(0.05)
+            idle.socket.settimeout(wire.TIMEOUT_SECONDS)
+            assert (notice.type, notice.id, notice.status) == (wire.NOTICE, 0, wire.DRAINING)
+            idle.expect_closed()
+            notice = stalled.receive()
+            assert (notice.type, notice.status) == (wire.NOTICE, wire.DRAINING)
+            stalled.expect_closed()
+            assert busy.ask(wire.STAT, wire.uri("stalled")).status == wire.ABSENT
+
+
+def test_client_that_never_reads():
+    """Its output is bounded, it is dropped after the deadline, others are served."""
+    with Daemon(settings="WriteTimeoutSec=2s\nMaxOutput=1M\nMaxDescriptorsInFlight=100") as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("large", bytes_of(3 << 20))
+            peer.put("small", bytes_of(1500))
+        with common.Unchanged(daemon):
+            greedy = []
+            for mode in (wire.OP_COPY, wire.OP_SPLICE, wire.OP_FDPASS, wire.OP_AUTO):
+                for name in ("large", "small"):
+                    peer = wire.Peer(daemon.reader, mode=mode)
+                    greedy.append(peer)
+                    peer.socket.setblocking(False)
+                    peer.socket.send(b"".join(wire.frame(wire.GET, 100 + i, wire.uri(name)) for i in range(3000)))
+            with wire.Peer(daemon.reader) as other:
+                assert other.get("small") == bytes_of(1500)
+                memory = resident(daemon)
+                common.wait_until(lambda: common.stats(daemon)["sessions_dropped"] >= len(greedy),
+                                  "those that never read are dropped")
+                assert memory < (1 << 20) * 400, memory
+                assert other.get("large", mode=wire.OP_SPLICE) == bytes_of(3 << 20)
+            assert "takes no answers" in daemon.log()
+            for peer in greedy:
+                peer.close()
+
+
+def resident(daemon):
+    """Bytes of memory of its own."""
+    with open(f"/proc/{daemon.process.pid}/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("Anonymous:"))
+
+
+def test_descriptors_in_flight():
+    """No more than the limit are sent before the client receives some; then it goes on."""
+    with Daemon(settings="MaxDescriptorsInFlight=10\nMaxPipeline=100") as daemon:
+        with wire.Peer(daemon.publisher, mode=wire.OP_FDPASS) as peer:
+            peer.put("file", bytes_of(5000))
+            assert peer.limits["fds_in_flight"] == 10
+            for _ in range(3):
+                ids = [peer.new_id() for _ in range(100)]
+                peer.send(*(wire.frame(wire.GET, id_, wire.uri("file")) for id_ in ids))
+                common.wait_until(lambda: common.stats(daemon)["requests_get"] % 100 == 0, "all are read")
+                for id_ in ids:
+                    reply = peer.receive()
+                    assert reply.id == id_ and reply.fd_count <= 10 and reply.content() == bytes_of(5000)
+                    reply.close()
+
+
+def test_connections_in_all():
+    with Daemon(settings="MaxConnections=20") as daemon:
+        with common.Unchanged(daemon):
+            peers = [wire.Peer(daemon.reader) for _ in range(20)]
+            for _ in range(50):
+                with wire.Peer(daemon.reader, greet=False) as refused:
+                    notice = refused.receive()
+                    assert (notice.type, notice.id, notice.status) == (wire.NOTICE, 0, wire.BUSY)
+                    assert "MaxConnections=" in notice.text
+                    refused.expect_closed()
+            assert all(peer.is_alive() for peer in peers)
+            for peer in peers:
+                peer.close()
+        assert common.stats(daemon)["sessions_refused"] == 50
+        log = daemon.log()
+        assert "Refused a session of uid" in log and log.count("Refused a session") < 50
+
+
+def test_connections_of_a_user():
+    """One uid at its limit; another one is served."""
+    if os.geteuid() != 0:
+        raise tap.Skip("needs root, to be two users")
+    with Daemon(settings="MaxConnectionsPerUser=5") as daemon:
+        os.chmod(daemon.base, 0o755)
+        os.chmod(daemon.reader, 0o666)
+        with common.Unchanged(daemon):
+            os.seteuid(65533)
+            try:
+                peers = [wire.Peer(daemon.reader) for _ in range(5)]
+                with wire.Peer(daemon.reader, greet=False) as refused:
+                    notice = refused.receive()
+                    assert notice.status == wire.BUSY and "MaxConnectionsPerUser=" in notice.text
+            finally:
+                os.seteuid(0)
+            with wire.Peer(daemon.reader) as other:
+                assert other.is_alive()
+            peers.pop().close()
+            os.seteuid(65533)
+            try:
+                common.wait_until(lambda: can_greet(daemon.reader), "a place is free again")
+            finally:
+                os.seteuid(0)
+            for peer in peers:
+                peer.close()
+        assert "uid 65533" in daemon.log()
+
+
+def can_greet(path):
+    try:
+        wire.Peer(path).close()
+        return True
+    except (AssertionError, wire.Closed, ConnectionResetError, BrokenPipeError):
+        return False
+
+
+def test_thousands_of_connections():
+    """5,000 at once, silent and greeted; those who ask are served, and all are given back."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 11000:
+        raise tap.Skip(f"needs 11,000 descriptors, may have {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with Daemon() as daemon:
+            with wire.Peer(daemon.publisher) as peer:
+                peer.put("object", bytes_of(5000))
+            with common.Unchanged(daemon):
+                silent = [connect(daemon.reader) for _ in range(2500)]
+                greeted = [wire.Peer(daemon.reader, mode=wire.OP_FDPASS) for _ in range(2500)]
+                for peer in greeted[::10]:
+                    assert peer.get("object") == bytes_of(5000)
+                assert common.stats(daemon)["sessions"] >= 5000
+                for connection in (*silent, *greeted):
+                    connection.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_out_of_descriptors():
+    """Connections beyond what the daemon can open wait or are refused; it does not spin, and recovers."""
+    with Daemon() as daemon:
+        with wire.Peer(daemon.publisher) as first:
+            first.put("object", bytes_of(5000))
+            assert first.is_alive()
+            used = daemon.fds()
+            resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 100))
+            waiting = [connect(daemon.reader) for _ in range(60)]
+            common.wait_until(lambda: "Can't accept" in daemon.log(), "it says so")
+            assert first.is_alive()
+            # Nothing is left to open the object's file with.
+            reply = first.ask(wire.GET, wire.uri("object"), mode=wire.OP_FDPASS)
+            assert reply.status == wire.BUSY, reply
+            before = cpu_ticks(daemon)
+            time.sleep(1)
+            assert cpu_ticks(daemon) - before < 50, "it spins"
+            for connection in waiting:
+                connection.close()
+            common.wait_until(lambda: can_greet(daemon.reader), "it accepts again")
+            assert first.get("object", mode=wire.OP_FDPASS) == bytes_of(5000)
+
+
+def cpu_ticks(daemon):
+    with open(f"/proc/{daemon.process.pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def main():
+    tap.run(globals())
+
+
+if __name__ == "__main__":
+    main()
