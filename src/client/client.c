@@ -395,7 +395,9 @@ int objmapper_client_wait(objmapper_client *client, uint64_t usec) {
         int r;
 
         do {
-                r = client_turn(client, end == UINT64_MAX ? UINT64_MAX : end - now);
+                uint64_t left = client->n_calls == 0 ? 0 : end == UINT64_MAX ? UINT64_MAX : end - now;
+
+                r = client_turn(client, left);
                 now = clock_usec(CLOCK_MONOTONIC);
         } while (r == 0 && now < end && client->n_calls > 0);
 

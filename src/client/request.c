@@ -155,8 +155,9 @@ int objmapper_request_set_if_absent(objmapper_request *request, int if_absent) {
 }
 
 int objmapper_request_set_if_generation(objmapper_request *request, uint64_t generation) {
-        if (!is(request, OBJMAPPER_PUT) && !is(request, OBJMAPPER_SET_METADATA) &&
-            !is(request, OBJMAPPER_REMOVE))
+        if ((!is(request, OBJMAPPER_PUT) && !is(request, OBJMAPPER_SET_METADATA) &&
+             !is(request, OBJMAPPER_REMOVE)) ||
+            generation == 0) /* no object has it */
                 return -EINVAL;
 
         request->message.if_generation = generation;
@@ -261,7 +262,7 @@ int objmapper_request_set_cursor(objmapper_request *request, const void *cursor,
 }
 
 int objmapper_request_set_limit(objmapper_request *request, uint32_t limit) {
-        if (!is(request, OBJMAPPER_LIST) || limit == 0)
+        if (!is(request, OBJMAPPER_LIST))
                 return -EINVAL;
 
         request->message.limit = limit;

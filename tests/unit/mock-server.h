@@ -40,7 +40,7 @@ void mock_close(struct mock *mock);
 void mock_unlisten(struct mock *mock);
 void mock_listen(struct mock *mock);
 
-/* Reads one frame, which must be of type; frame_done() frees it. */
+/* Reads one frame, which must be of type (0: any); frame_done() frees its bytes. */
 void mock_read(struct mock *mock, uint16_t type, struct frame *ret);
 void frame_done(struct frame *frame);
 /* Reads and forgets it; returns its id. */
