@@ -391,15 +391,15 @@ static void end(struct connection *connection, int error, const char *words) {
         end_calls(connection, &connection->pending, error, words);
         close_socket(connection);
 
+        if (error == 0 && ++connection->losses > LOSSES_MAX)
+                error = -EHOSTDOWN;
         if (error < 0)
                 fail_waiting(connection, error, words);
-        else if (is_wanted(connection)) {
-                if (++connection->losses > LOSSES_MAX) {
-                        connection->losses = connection->pauses = 0;
-                        fail_waiting(connection, -EHOSTDOWN, words);
-                } else if (connection->losses > 1)
-                        pause_until(connection, 0);
-        }
+
+        if (!is_wanted(connection))
+                connection->losses = connection->pauses = 0;
+        else if (connection->losses > 1) /* the first time it may have been a restart */
+                pause_until(connection, 0);
 }
 
 void connection_lost(struct connection *connection) {
