@@ -141,6 +141,22 @@ static void test_formats(void) {
         shelf_destroy(&shelf);
 }
 
+/* Nothing is made beside a newer store's format file. */
+static void test_newer_alone(void) {
+        g_autofree char *format = NULL, *before = NULL, *after = NULL;
+        struct storage *storage = NULL;
+        struct shelf shelf;
+
+        shelf_init(&shelf);
+        format = g_strdup_printf("%s/format", shelf.path);
+        g_assert_true(g_file_set_contents(format, "objmapper-store 2\n", -1, NULL));
+        before = describe_tree(shelf.path);
+        assert_errno(init_again(&shelf, &storage), -EPROTONOSUPPORT);
+        after = describe_tree(shelf.path);
+        g_assert_cmpstr(before, ==, after);
+        shelf_destroy(&shelf);
+}
+
 /* A part of the store that is missing beside the others is not made anew: numbers would be used twice. */
 static void test_missing_parts(void) {
         static const char *const parts[] = { "dictionary", "dictionary/data.mdb", "blobs" };
@@ -438,6 +454,27 @@ static void test_lying_records(void) {
         g_assert_cmpuint(n_right, >, 0);
 }
 
+/* Two lengths that lie so that their sum is right. */
+static void test_lying_sum(void) {
+        static const uint64_t sizes[] = { 100000, 1, UINT32_MAX };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+                struct key key = { .size = 3, .data = "uri" };
+                struct record got, record = { .info.size = 10,
+                                              .uri = key.data,
+                                              .uri_size = 3,
+                                              .body = (const uint8_t *) "0123456789" };
+                size_t size = record_size(&key, &record);
+                g_autofree uint8_t *value = g_malloc(size);
+
+                record_encode(&key, &record, value);
+                store_le32(value + 12, (uint32_t) sizes[i]);
+                store_le64(value + 32, 10 - sizes[i]);
+                store_le64(value, XXH3_64bits_withSeed(value + 8, size - 8, XXH3_64bits(key.data, key.size)));
+                assert_errno(record_decode(key.data, key.size, value, size, &got), i == 1 ? 0 : -EBADMSG);
+        }
+}
+
 /* Where no file can be made without a name. */
 static void test_no_tmpfile(void) {
         g_autofree char *stray = NULL, *staging = NULL;
@@ -544,8 +581,10 @@ static void unmount_small(struct shelf *shelf) {
 
 static void fill_disk(void) {
         static uint8_t bytes[200000];
+        g_autofree char *data = NULL;
         struct storage_stats stats;
         struct shelf shelf;
+        struct stat st;
         unsigned n, last;
         char uri[16];
         int r = 0;
@@ -578,6 +617,12 @@ static void fill_disk(void) {
         assert_errno(put_seeded(&shelf, uri, last, 1900, NULL), -ENOSPC);
         g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_WRITE_FAILED), ==, 1);
 
+        /* What removals need is set aside. */
+        data = g_strdup_printf("%s/dictionary/data.mdb", shelf.path);
+        g_assert_cmpint(stat(data, &st), ==, 0);
+        storage_get_stats(shelf.storage, &stats);
+        g_assert_cmpuint((uint64_t) st.st_blocks * 512, >=, stats.dictionary_bytes + (4 << 20));
+
         /* It opens again full as it is, and removals are possible to the end. */
         shelf_close(&shelf);
         shelf_open(&shelf);
@@ -608,6 +653,7 @@ static void test_full_disk(void) {
 }
 
 static void test_full_map(void) {
+        struct storage_stats stats;
         struct shelf shelf;
         unsigned last;
         char uri[16];
@@ -622,6 +668,8 @@ static void test_full_map(void) {
         }
         assert_errno(r, -ENOSPC);
         g_assert_cmpuint(last, >, 200);
+        storage_get_stats(shelf.storage, &stats);
+        g_assert_cmpuint(stats.dictionary_bytes, <=, shelf.config.dictionary_max / 4 * 3 + 32768);
         g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_WRITE_FAILED), ==, 1);
         for (unsigned i = 0; i < last - 1; i++) {
                 (void) snprintf(uri, sizeof(uri), "%u", i);
@@ -650,16 +698,21 @@ static void test_read_only(void) {
                 g_test_skip("no mounts of our own are to be had here");
 }
 
-/* The transaction fails at its end, for one change in it or for all. */
-static unsigned n_failing, n_commits;
-static int failing_error;
+/* Transactions that fail at their end. */
+static struct {
+        unsigned n_failing;
+        int error;
+        bool is_held; /* atomic: the writer waits */
+} fault;
 
 static int fail_commit(_unused_ void *userdata) {
-        n_commits++;
-        if (n_failing == 0)
+        while (__atomic_load_n(&fault.is_held, __ATOMIC_ACQUIRE))
+                g_usleep(100);
+
+        if (fault.n_failing == 0)
                 return 0;
-        n_failing--;
-        return failing_error;
+        fault.n_failing--;
+        return fault.error;
 }
 
 static void count_done(struct storage_change *change) {
@@ -667,27 +720,22 @@ static void count_done(struct storage_change *change) {
 }
 
 static void test_failing_commits(void) {
-        enum { N = 64 };
-        struct storage_upload *uploads[N];
-        struct storage_change changes[N];
-        char uris[N][8];
         struct shelf shelf;
-        unsigned done = 0, failed = 0;
 
         shelf_init(&shelf);
         shelf.hooks.before_commit = fail_commit;
         shelf_open(&shelf);
         assert_ok(put_seeded(&shelf, "a", 1, BIG, NULL));
 
-        n_failing = 1;
-        failing_error = -EIO;
+        fault.n_failing = 1;
+        fault.error = -EIO;
         assert_errno(put_seeded(&shelf, "a", 2, BIG + 1, NULL), -EIO);
         assert_object(&shelf, "a", 1, 1, BIG);
-        n_failing = 1;
-        failing_error = -ENOSPC;
+        fault.n_failing = 1;
+        fault.error = -ENOSPC;
         assert_errno(put_seeded(&shelf, "a", 2, BIG + 1, NULL), -ENOSPC);
         assert_object(&shelf, "a", 1, 1, BIG);
-        n_failing = 1;
+        fault.n_failing = 1;
         assert_errno(storage_remove(shelf.storage, "a", 1), -ENOSPC);
         assert_object(&shelf, "a", 1, 1, BIG);
         g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_WRITE_FAILED), ==, 1);
@@ -696,7 +744,27 @@ static void test_failing_commits(void) {
         g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_WRITE_RECOVERED), ==, 1);
         g_assert_cmpuint(shelf_count_blobs(&shelf), ==, 2); /* after EIO a blob stays: maybe it is needed */
 
-        /* Many at once: they are tried again in smaller lots, and none is lost or made twice. */
+        shelf_destroy(&shelf);
+}
+
+/* A transaction of many changes is tried again in smaller lots: none is lost or made twice, and one that can't
+ * be made fails alone. */
+static void make_many(unsigned n_failing, unsigned n_failed_wanted) {
+        enum { N = 64 };
+        struct storage_upload *uploads[N];
+        struct storage_change changes[N];
+        char uris[N][8];
+        unsigned done = 0, n_failed = 0;
+        struct storage_stats stats;
+        struct shelf shelf;
+
+        shelf_init(&shelf);
+        shelf.config.inline_max = 0;
+        shelf.hooks.before_commit = fail_commit;
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "first", 1, 10, NULL));
+
+        __atomic_store_n(&fault.is_held, true, __ATOMIC_RELEASE);
         for (unsigned i = 0; i < N; i++) {
                 (void) snprintf(uris[i], sizeof(uris[i]), "n/%u", i);
                 assert_ok(storage_upload_new(shelf.storage, sizeof(i), &uploads[i]));
@@ -711,26 +779,79 @@ static void test_failing_commits(void) {
                         .userdata = &done,
                 };
         }
-        n_failing = 8;
-        for (unsigned i = 0; i < N; i++)
+        storage_submit(shelf.storage, &changes[0]);
+        while (shelf_count_blobs(&shelf) < 2) /* it has been taken, and waits */
+                g_usleep(100);
+        for (unsigned i = 1; i < N; i++)
                 storage_submit(shelf.storage, &changes[i]);
+        fault.error = -ENOSPC;
+        fault.n_failing = n_failing;
+        __atomic_store_n(&fault.is_held, false, __ATOMIC_RELEASE);
+
         while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) < N)
                 g_usleep(200);
         for (unsigned i = 0; i < N; i++) {
                 if (changes[i].result < 0) {
                         assert_errno(changes[i].result, -ENOSPC);
                         assert_absent(&shelf, uris[i]);
-                        failed++;
-                } else
-                        assert_ok(storage_get_info(shelf.storage, uris[i], strlen(uris[i]), NULL, NULL,
-                                                   NULL));
+                        n_failed++;
+                } else {
+                        g_autofree uint8_t *value = g_memdup2(&i, sizeof(i));
+                        int fd;
+
+                        assert_ok(storage_get_fd(shelf.storage, uris[i], strlen(uris[i]), &fd, NULL));
+                        assert_fd_bytes(fd, value, sizeof(i));
+                        (void) close_fd(fd);
+                }
                 storage_upload_free(uploads[i]);
         }
-        g_assert_cmpuint(failed, >, 0);
-        g_assert_cmpuint(failed, <=, 8);
-        g_assert_cmpuint(n_failing, ==, 0);
+        g_assert_cmpuint(n_failed, ==, n_failed_wanted);
+        g_assert_cmpuint(fault.n_failing, ==, 0);
+        g_assert_cmpuint(shelf_count_blobs(&shelf), ==, 1 + N - n_failed);
+        storage_get_stats(shelf.storage, &stats);
+        g_assert_cmpuint(stats.objects, ==, 1 + N - n_failed);
+        g_assert_cmpuint(stats.puts, ==, 1 + N - n_failed);
 
         shelf_destroy(&shelf);
+}
+
+static void test_smaller_lots(void) {
+        make_many(0, 0);
+        make_many(1, 1); /* the first, which is alone */
+        make_many(4, 1); /* ... then 63, 31 and 15 at once */
+        make_many(7, 2); /* ... down to one */
+}
+
+/* Counts are seen while they are being written, and only once. */
+static void test_usage(void) {
+        struct key key = { .size = 3, .data = "uri" };
+        struct storage_info info = { .etag.generation = 17 };
+        struct usage *usage;
+        size_t shard = 17 % USAGE_SHARDS;
+
+        assert_ok(usage_new(&usage));
+        g_assert_true(usage_count(usage, &key, 5, &info));
+        g_assert_false(usage_count(usage, &key, 4, &(struct storage_info){ .etag.generation = 17 }));
+        g_assert_cmpuint(info.hits, ==, 1);
+        g_assert_cmpuint(usage_begin(usage, 0), ==, 0);
+        g_assert_cmpuint(usage_begin(usage, shard), ==, 1);
+        info = (struct storage_info){ .etag.generation = 17 };
+        g_assert_true(usage_count(usage, &key, 3, &info));
+        g_assert_cmpuint(info.hits, ==, 3);
+        g_assert_cmpuint(info.used_usec, ==, 5);
+        usage_end(usage, shard);
+        info = (struct storage_info){ .etag.generation = 17 };
+        usage_add(usage, &info);
+        g_assert_cmpuint(info.hits, ==, 1);
+
+        /* However many objects are got, the memory is bounded, and who is counted stays counted. */
+        for (uint64_t i = 1; i < 100000; i++)
+                (void) usage_count(usage, &key, 6, &(struct storage_info){ .etag.generation = i });
+        info = (struct storage_info){ .etag.generation = 17 };
+        (void) usage_count(usage, &key, 6, &info);
+        g_assert_cmpuint(info.hits, ==, 3);
+        g_assert_cmpuint(usage_begin(usage, 1 - shard), <, 1024);
+        usage_free(usage);
 }
 
 int main(int argc, char *argv[]) {
@@ -744,11 +865,15 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/damaged-blobs", test_damaged_blobs);
         harness_add("/storage/damaged-records", test_damaged_records);
         harness_add("/storage/lying-records", test_lying_records);
+        harness_add("/storage/lying-sum", test_lying_sum);
+        harness_add("/storage/newer-format-alone", test_newer_alone);
         harness_add("/storage/no-tmpfile", test_no_tmpfile);
         harness_add("/storage/view", test_view);
         harness_add("/storage/full-disk", test_full_disk);
         harness_add("/storage/full-map", test_full_map);
         harness_add("/storage/read-only", test_read_only);
         harness_add("/storage/failing-commits", test_failing_commits);
+        harness_add("/storage/smaller-lots", test_smaller_lots);
+        harness_add("/storage/usage", test_usage);
         return g_test_run();
 }

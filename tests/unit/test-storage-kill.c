@@ -160,19 +160,21 @@ static bool concerns(const struct planned *planned, unsigned uri) {
         return planned->kind == STORAGE_PURGE || planned->uri == uri;
 }
 
-/* What one URI may be afterwards: what it was after any of its changes from the last one that was reported on. */
-static void check_uri(struct shelf *shelf,
-                      unsigned round,
-                      uint32_t seed,
-                      const struct planned *plan,
-                      const bool *done,
-                      unsigned uri,
-                      uint64_t generation_before) {
+/* What one URI may be afterwards: what it was after any of its changes from the last one that was reported on.
+ * Returns its generation. */
+static uint64_t check_uri(struct shelf *shelf,
+                          unsigned round,
+                          uint32_t seed,
+                          const struct planned *plan,
+                          const bool *done,
+                          unsigned uri,
+                          uint64_t generation_before) {
         struct storage_object object = STORAGE_OBJECT_INIT;
         g_autofree char *name = make_uri(round, uri);
         g_autofree uint8_t *bytes = NULL, *expected = NULL;
         uint32_t last_done = UINT32_MAX, put_seed, number, metadata = UINT32_MAX;
         bool may_be_absent = true;
+        uint64_t generation;
         int r;
 
         for (uint32_t i = 0; i < N_CHANGES; i++)
@@ -189,7 +191,7 @@ static void check_uri(struct shelf *shelf,
                         may_be_absent = concerns(&plan[i], uri) &&
                                         (plan[i].kind == STORAGE_REMOVE || plan[i].kind == STORAGE_PURGE);
                 g_assert_true(may_be_absent);
-                return;
+                return 0;
         }
         assert_ok(r);
 
@@ -223,7 +225,9 @@ static void check_uri(struct shelf *shelf,
                 if (done[i] && concerns(&plan[i], uri))
                         g_assert_true(metadata != UINT32_MAX && metadata >= i);
 
+        generation = object.info.etag.generation;
         storage_object_done(&object);
+        return generation;
 }
 
 static unsigned from_environment(const char *name, unsigned otherwise) {
@@ -236,7 +240,7 @@ static void test_kill(void) {
         unsigned n_rounds = from_environment("OBJMAPPER_TEST_ROUNDS", 20);
         uint32_t seed = from_environment("OBJMAPPER_TEST_SEED", g_test_rand_int() & INT32_MAX);
         g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
-        uint64_t generation = 0, n_done = 0;
+        uint64_t generation = 0, newest = 0, n_done = 0;
         struct storage_stats stats;
         struct shelf shelf;
 
@@ -265,13 +269,14 @@ static void test_kill(void) {
 
                 shelf_open(&shelf);
                 for (unsigned uri = 0; uri < N_URIS; uri++)
-                        check_uri(&shelf, round, round_seed, plan, done, uri, generation);
+                        newest = MAX(newest,
+                                     check_uri(&shelf, round, round_seed, plan, done, uri, generation));
                 for (unsigned i = 0; i < N_CHANGES; i++)
                         n_done += done[i];
 
                 storage_get_stats(shelf.storage, &stats);
                 g_assert_cmpuint(stats.generation, >=, generation);
-                generation = stats.generation;
+                generation = MAX(stats.generation, newest);
                 g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_DAMAGED), ==, 0);
                 shelf_close(&shelf);
         }
