@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the tests of this suite have in common."""
 
+import array
+import fcntl
 import functools
 import os
 import pathlib
 import sys
+import termios
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
@@ -32,6 +35,11 @@ def bytes_of(size, seed=1):
     """size bytes that differ from place to place and from seed to seed, the same at each call."""
     block = block_of(seed % 256)
     return (block * (size // len(block) + 1))[:size]
+
+
+def readable(socket_):
+    """How many bytes can be read from a socket at once."""
+    return array.array("i", fcntl.ioctl(socket_, termios.FIONREAD, bytes(4)))[0]
 
 
 def stats(daemon):

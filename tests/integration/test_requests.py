@@ -231,6 +231,23 @@ def test_overtaking(daemon):
             assert overtaken > 0 if not flags else overtaken == 0
 
 
+def test_bodies_without_room_for_descriptors(daemon):
+    """Who takes bodies by plain reads, or splices them, loses no descriptor of a reply behind them."""
+    small, large = wire.uri("size/16384"), wire.uri("size/65537")
+    with wire.Peer(daemon.reader) as peer:
+        modes = ([wire.OP_COPY] * 20 + [wire.OP_FDPASS] * 10) * 6
+        peer.send(*(wire.frame(wire.GET, peer.new_id(), small if mode == wire.OP_COPY else large, mode=mode)
+                    for mode in modes))
+        # More than the socket holds: bodies are sent in parts, with what follows them.
+        common.wait_until(lambda: common.readable(peer.socket) > 100000, "the socket filled")
+        for mode in modes:
+            reply = peer.receive(plain_body=True)
+            assert reply.status == wire.OK and reply.mode == mode, reply
+            assert reply.content() == (bytes_of(16384, 16384) if mode == wire.OP_COPY else bytes_of(65537, 65537))
+            reply.close()
+        assert not peer.batches
+
+
 def test_descriptors_are_independent(daemon):
     with wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as one, wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as two:
         first = one.ask(wire.GET, wire.uri("size/65537")).fd

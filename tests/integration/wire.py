@@ -149,6 +149,7 @@ class Peer:
         self.socket.settimeout(timeout)
         self.socket.connect(path)
         self.buffer = bytearray()
+        self.exactly = False
         self.batches = []
         self.next_id = 1
         self.limits = None
@@ -184,8 +185,8 @@ class Peer:
 
     def _fill(self, wanted):
         while len(self.buffer) < wanted:
-            data, control, flags, _ = self.socket.recvmsg(1 << 18, socket.CMSG_SPACE(253 * 4),
-                                                          socket.MSG_CMSG_CLOEXEC)
+            size = wanted - len(self.buffer) if self.exactly else 1 << 18
+            data, control, flags, _ = self.socket.recvmsg(size, socket.CMSG_SPACE(253 * 4), socket.MSG_CMSG_CLOEXEC)
             assert not flags & socket.MSG_CTRUNC, "descriptors were lost"
             for level, type_, value in control:
                 assert (level, type_) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
@@ -202,11 +203,17 @@ class Peer:
         del self.buffer[:size]
         return data
 
-    def receive(self):
-        """The next frame, whole."""
+    def receive(self, plain_body=False):
+        """The next frame, whole. plain_body: no more than it is read, and the body without room for descriptors."""
+        self.exactly = plain_body
         head = self._take(HEAD_SIZE)
         reply = Reply(head, self._take(struct.unpack_from("<I", head)[0] - HEAD_SIZE))
-        reply.body = self._take(reply.body_size)
+        if plain_body:
+            assert not self.buffer
+            while len(reply.body) < reply.body_size:
+                reply.body += self.socket.recv(reply.body_size - len(reply.body))
+        else:
+            reply.body = self._take(reply.body_size)
         if reply.fd_count:
             batch = self.batches[0]
             if reply.fd_index == 0:
