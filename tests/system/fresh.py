@@ -85,8 +85,11 @@ class BareMachine:
 
 
 def clone(machine):
-    subprocess.run(["git", "-c", f"safe.directory={TOP}", "-c", f"safe.directory={TOP}/.git", "clone", "--quiet",
-                    TOP, machine.path("/root/objmapper")], check=True)
+    # Not straight into a container: git would take the way through /proc/PID/root for one of this machine.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        subprocess.run(["git", "-c", f"safe.directory={TOP}", "-c", f"safe.directory={TOP}/.git", "clone", "--quiet",
+                        TOP, f"{folder}/objmapper"], check=True)
+        shutil.copytree(f"{folder}/objmapper", machine.path("/root/objmapper"), symlinks=True)
 
 
 def check_try(output):
