@@ -8,7 +8,7 @@ import tap
 
 container.enter_namespaces()
 
-from host import Host  # noqa: E402, pylint: disable=wrong-import-position
+from host import SOCKETS, Host  # noqa: E402, pylint: disable=wrong-import-position
 
 SYSTEM_UNITS = ("objmapper.socket", "objmapper-publish.socket", "objmapper.service")
 EXPOSURE_MAX = 0.5
@@ -46,7 +46,7 @@ def test_user_units(host):
         return host.run("env", "HOME=/home/stranger", f"XDG_RUNTIME_DIR=/run/user/{uid}", *command,
                         user="stranger", **kwargs).stdout
 
-    run("systemctl", "--user", "start", "objmapper.socket")
+    run("systemctl", "--user", "start", *SOCKETS)
     assert run("systemctl", "--user", "is-active", "objmapper.service", check=False).strip() == "inactive"
     run("objmapperctl", "--user", "put", "mine", input="bytes")
     assert run("objmapperctl", "--user", "get", "mine") == "bytes"
