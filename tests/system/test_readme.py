@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What README.md says, done as it says it: each shell example runs, in order, on a booted machine."""
+
+import pathlib
+import re
+
+import container
+import tap
+
+container.enter_namespaces()
+
+from host import Host, SOCKETS  # noqa: E402, pylint: disable=wrong-import-position
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+README = (TOP / "README.md").read_text()
+
+
+def examples(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def run_example(host, text):
+    """The lines as they are typed, stopped by the first that fails."""
+    return host.run("sh", "-exc", text, timeout=120).stdout
+
+
+def test_operator(host):
+    host.run("systemctl", "stop", *SOCKETS, "objmapper.service")
+    shown = run_example(host, examples("sh")[0])
+    for word in ("hello\n", "Metadata:   content-type=text/plain\n", "objects put, ", '"store_objects": ',
+                 "active (running)", "a{sv} ", " serves "):
+        assert word in shown, f"no {word!r} in: {shown}"
+    assert host.path("/tmp/copyright").read_bytes() == pathlib.Path("/usr/share/doc/base-files/copyright").read_bytes()
+
+
+def test_service_author(host):
+    (source,) = examples("c")
+    host.path("/root/hello.c").write_text(source)
+    shown = run_example(host, "cd /root\n" + examples("sh")[1])
+    assert re.fullmatch(r"text/plain, descriptor \d+\nhello\n", shown), shown
+
+
+def test_all_examples_are_known(_):
+    assert len(examples("sh")) == 2 and len(examples("c")) == 1 and README.count("\n```") == 8
+
+
+def test_commands_in_sentences(host):
+    host.run("systemctl", "enable", "objmapper.socket", "objmapper-publish.socket")
+    host.run("systemctl", "reload", "objmapper.service")
+    host.run("systemctl", "start", "objmapper@NAME.socket", "objmapper-publish@NAME.socket")
+    host.ctl("--instance", "NAME", "put", "of/the/instance", "/etc/hostname")
+    assert host.ctl("ls", "of/").stdout == ""
+
+
+def test_what_is_named_is_there(host):
+    for path in re.findall(r"\b(?:src/\w+|units|dbus|man|tests)/(?= )", README):
+        assert (TOP / path).is_dir(), path
+    for path in re.findall(r"`(?:\./)?(try|tests/run|LICENSE)", README):
+        assert (TOP / path).is_file(), path
+    for page, section in re.findall(r"`([a-z.-]+)\((\d)\)`", README):
+        assert host.path(f"/usr/share/man/man{section}/{page}.{section}").exists(), f"{page}({section})"
+
+
+with Host() as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)
