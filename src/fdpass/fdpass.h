@@ -33,6 +33,7 @@ struct fdpass_fds {
         int fd[FDPASS_MAX_FDS];
 };
 
+/* Closes them all; the struct is empty then, and says nothing of what was lost. errno is kept. */
 void fdpass_fds_close(struct fdpass_fds *fds);
 
 /* Writes bytes of iov with n_fds descriptors, which stay the caller's, in one sendmsg(). The descriptors go

@@ -105,7 +105,7 @@ static int decode_fields(const uint8_t *p, size_t size, struct proto_message *re
                         if (r == 0 && field->check)
                                 r = field->check(p, value_size);
                         if (r < 0) {
-                                *ret_what = field->malformed;
+                                *ret_what = r == -EOPNOTSUPP ? WHAT_UNKNOWN_MODE : field->malformed;
                                 return r;
                         }
 

@@ -26,8 +26,8 @@ struct field {
         uint32_t size_max;
         uint32_t magic; /* not 0: the value's first four bytes */
         const struct field_member *members;
-        /* What a value's size does not say: 0, or -EBADMSG, -EOPNOTSUPP. Reads size_min bytes at most, unless
-         * the kind is FIELD_BYTES. */
+        /* What a value's size does not say: 0, or -EBADMSG, or -EOPNOTSUPP for a mode that is unknown. Reads
+         * size_min bytes at most, unless the kind is FIELD_BYTES. */
         int (*check)(const uint8_t *value, size_t size);
         /* For people. */
         const char *malformed, *repeated, *missing, *misplaced;
@@ -35,6 +35,8 @@ struct field {
 
 /* By tag; the entry of tag 0 is empty. */
 extern const struct field proto_fields[PROTO_TAG_MAX];
+
+#define WHAT_UNKNOWN_MODE "an unknown mode"
 
 #define PROTO_FIELDS_ALL (PROTO_HAS(PROTO_TAG_MAX) - 2)
 

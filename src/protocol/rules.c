@@ -98,7 +98,7 @@ static int check_request(const struct proto_message *message,
         if (head->flags & PROTO_FLAGS_MUST & ~flags)
                 return refuse(-EOPNOTSUPP, "an unknown flag", ret_what);
         if (head->mode >= OP_MODE_MAX)
-                return refuse(-EOPNOTSUPP, "an unknown mode", ret_what);
+                return refuse(-EOPNOTSUPP, WHAT_UNKNOWN_MODE, ret_what);
         if (head->mode != OP_DEFAULT && head->type != PROTO_GET)
                 return refuse(-EBADMSG, "a mode has no place in this frame", ret_what);
         if ((head->id == 0) != notice)
@@ -137,7 +137,7 @@ static int check_delivery(const struct proto_message *message, const char **ret_
                         return refuse(-EBADMSG, "this frame owns no descriptor", ret_what);
                 break;
         default:
-                return refuse(-EOPNOTSUPP, "an unknown mode", ret_what);
+                return refuse(-EOPNOTSUPP, WHAT_UNKNOWN_MODE, ret_what);
         }
 
         if (!ranged)

@@ -415,9 +415,9 @@ def bad():
     yield refused('hello-magic', 'bad', 'HELLO', Message(T['hello'], ('hello', Raw(
         struct.pack('<4sHHBBHIQ8s', b'OBJN', 1, 1, AUTO, 0, 0, 0, 0, b'')))))
     yield refused('hello-versions', 'bad', 'HELLO', Message(T['hello'], ('hello', dict(HELLO, min_version=2))))
-    yield refused('hello-field-mode', 'unsupported', 'HELLO', Message(T['hello'], ('hello', dict(HELLO, mode=5))))
+    yield refused('hello-field-mode', 'unsupported', 'mode', Message(T['hello'], ('hello', dict(HELLO, mode=5))))
     yield refused('limits-versions', 'bad', 'LIMITS', Message(reply('hello'), ('limits', dict(LIMITS, min_version=2))))
-    yield refused('limits-field-mode', 'unsupported', 'LIMITS', Message(reply('hello'), ('limits', dict(LIMITS, mode=5))))
+    yield refused('limits-field-mode', 'unsupported', 'mode', Message(reply('hello'), ('limits', dict(LIMITS, mode=5))))
 
     # every request: what it needs, what it can't have
     samples = dict(hello=('hello', HELLO), uri=u, prefix=('prefix', b''), metadata=('metadata', META))
