@@ -128,13 +128,15 @@ void server_free(struct server *server) {
 
         listener_free_all(server);
         for (unsigned i = 0; i < server->n_workers; i++)
+                worker_stop(server->workers[i]);
+        if (server->mailbox) /* the last mails lie in the workers */
+                mailbox_free(server->mailbox);
+        for (unsigned i = 0; i < server->n_workers; i++)
                 worker_free(server->workers[i]);
         free(server->workers);
         job_pool_free(server->jobs);
 
         server->drain_timer = sd_event_source_disable_unref(server->drain_timer);
-        if (server->mailbox)
-                mailbox_free(server->mailbox);
         for (unsigned i = 0; i < USER_BUCKETS; i++)
                 while (server->users[i]) {
                         struct user *user = server->users[i];

@@ -319,19 +319,23 @@ static void free_kept(struct worker *worker) {
         }
 }
 
+void worker_stop(struct worker *worker) {
+        if (!worker->mailbox)
+                return;
+
+        mailbox_post(worker->mailbox, &worker->stop_mail);
+        if (worker->started)
+                (void) pthread_join(worker->thread, NULL);
+        else
+                run_until_stopped(worker);
+        mailbox_free(TAKE_PTR(worker->mailbox));
+}
+
 void worker_free(struct worker *worker) {
         if (!worker)
                 return;
 
-        if (worker->mailbox) {
-                mailbox_post(worker->mailbox, &worker->stop_mail);
-                if (worker->started)
-                        (void) pthread_join(worker->thread, NULL);
-                else
-                        run_until_stopped(worker);
-                mailbox_free(worker->mailbox);
-        }
-
+        worker_stop(worker);
         free_kept(worker);
         storage_object_done(&worker->object);
         sd_event_source_disable_unref(worker->sweep);

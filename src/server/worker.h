@@ -73,7 +73,9 @@ int worker_new(struct worker **ret, struct server *server);
 /* Makes the thread. -EAGAIN. */
 int worker_start(struct worker *worker);
 /* Ends the thread: sessions are cut, what was begun in the store is waited for. Without a thread the caller
- * becomes it for this. NULL is fine. */
+ * becomes it for this. What it posted to the server may be undelivered, and lies in the worker. */
+void worker_stop(struct worker *worker);
+/* Stops it when that was not done. NULL is fine. */
 void worker_free(struct worker *worker);
 DEFINE_CLEANUP(struct worker, worker_free)
 

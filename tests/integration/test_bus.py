@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""org.objmapper1.Manager: every method, every error that a caller can provoke, and who may call."""
+
+import os
+import pathlib
+import pwd
+import re
+import signal
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
+
+import tap  # noqa: E402  pylint: disable=wrong-import-position
+
+try:
+    import dbus  # noqa: E402  pylint: disable=wrong-import-position
+    import dbus.bus  # noqa: E402  pylint: disable=wrong-import-position
+    import dbus.lowlevel  # noqa: E402  pylint: disable=wrong-import-position
+except ImportError:
+    # A Python of one's own does not have what the system's has.
+    if sys.executable != "/usr/bin/python3" and os.path.exists("/usr/bin/python3"):
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
+    tap.skip_all("needs python3-dbus")
+
+from bus import INTERFACE, NAME, PATH, Bus  # noqa: E402  pylint: disable=wrong-import-position
+from daemon import Daemon, build_path, need  # noqa: E402  pylint: disable=wrong-import-position
+
+SOURCE = pathlib.Path(__file__).parent.parent.parent
+ERROR = "org.objmapper1.Error."
+STRANGER = pwd.getpwnam("nobody").pw_uid  # the bus wants one that has a name
+MIB = 1 << 20
+NONE = dbus.Dictionary({}, signature="sv")
+NO_METADATA = dbus.Dictionary({}, signature="ss")
+
+
+class Manager:
+    """Calls over one connection, as python-dbus has them."""
+
+    def __init__(self, address):
+        self.connection = dbus.bus.BusConnection(address)
+
+    def call(self, method, signature, *arguments):
+        return self.connection.call_blocking(NAME, PATH, INTERFACE, method, signature, arguments, timeout=60)
+
+    def fail(self, error, method, signature, *arguments):
+        """The text of the error, which must be this one."""
+        try:
+            returned = self.call(method, signature, *arguments)
+        except dbus.DBusException as failure:
+            assert failure.get_dbus_name() == ERROR + error, failure
+            return failure.get_dbus_message()
+        raise AssertionError(f"{method} returned {returned!r}")
+
+    def put(self, uri, data, metadata=NO_METADATA, **options):
+        options = dbus.Dictionary({name.replace("_", "-"): value for name, value in options.items()}, signature="sv")
+        return str(self.call("PutBytes", "saya{ss}a{sv}", uri, dbus.ByteArray(data), metadata, options))
+
+    def refuse(self, error, uri, data=b"", metadata=NO_METADATA, **options):
+        """A put that must fail."""
+        options = dbus.Dictionary({name.replace("_", "-"): value for name, value in options.items()}, signature="sv")
+        return self.fail(error, "PutBytes", "saya{ss}a{sv}", uri, dbus.ByteArray(data), metadata, options)
+
+    def info(self, uri):
+        return self.call("GetInfo", "s", uri)
+
+
+def generation_of(etag):
+    return int(etag.split("-")[1], 16)
+
+
+def test_put_and_get_info(_, manager, daemon):
+    etag = manager.put("http://a/b?c=d", b"body", {"Content-Type": "text/plain", "empty": ""})
+    assert re.fullmatch("[0-9a-f]{16}-[0-9a-f]+-1", etag), etag
+    assert daemon.ctl("get", "http://a/b?c=d").stdout == b"body"
+
+    info = manager.info("http://a/b?c=d")
+    assert set(info) == {"etag", "size", "checksum", "stored", "expires", "hits", "used", "metadata",
+                         "metadata-omitted"}, set(info)
+    assert info["etag"] == etag and info["size"] == 4 and info["hits"] == 1, info
+    assert re.fullmatch("[0-9a-f]{16}", info["checksum"]), info
+    assert info["used"] > info["stored"] > 1.7e15 and info["expires"] == 0, info
+    assert dict(info["metadata"]) == {"Content-Type": "text/plain", "empty": ""}, info
+    assert info["metadata-omitted"] == 0, info
+
+
+def test_put_replaces(_, manager, daemon):
+    first = manager.put("replaced", b"one")
+    second = manager.put("replaced", b"two")
+    assert generation_of(second) > generation_of(first)
+    assert daemon.ctl("get", "replaced").stdout == b"two"
+
+
+def test_sizes(_, manager, daemon):
+    for size in (0, 1, 1999, 100_000, MIB):
+        data = bytes(i % 251 for i in range(size))
+        manager.put(f"size/{size}", data)
+        assert manager.info(f"size/{size}")["size"] == size
+        assert daemon.ctl("get", f"size/{size}").stdout == data
+    said = manager.refuse("TooLarge", "size/more", bytes(MIB + 1))
+    assert said.startswith("size/more: ") and "socket" in said, said
+    assert "size/more" in manager.fail("Absent", "GetInfo", "s", "size/more")
+
+
+def test_uris(_, manager, __):
+    for uri in ("../../etc/passwd", "/", " ", "ü" * 2048, "a" * 4096):
+        manager.put(uri, uri.encode())
+        assert manager.info(uri)["size"] == len(uri.encode())
+    for uri in ("", "a" * 4097, "ü" * 2049):
+        assert "4096" in manager.refuse("BadRequest", uri)
+        assert "4096" in manager.fail("BadRequest", "GetInfo", "s", uri)
+        assert "4096" in manager.fail("BadRequest", "Remove", "sa{sv}", uri, NONE)
+
+
+def test_conditions(_, manager, __):
+    etag = manager.put("conditional", b"1", if_absent=True)
+    assert "conditional: " in manager.refuse("Exists", "conditional", b"2", if_absent=True)
+    generation = dbus.UInt64(generation_of(etag))
+    again = manager.put("conditional", b"2", if_generation=generation)
+    assert "conditional: " in manager.refuse("Conflict", "conditional", b"3", if_generation=generation)
+    manager.refuse("Absent", "conditional/not", b"3", if_generation=generation)
+    assert manager.info("conditional")["etag"] == again
+
+    manager.fail("Conflict", "Remove", "sa{sv}", "conditional", {"if-generation": generation})
+    manager.call("Remove", "sa{sv}", "conditional", {"if-generation": dbus.UInt64(generation_of(again))})
+    manager.fail("Absent", "GetInfo", "s", "conditional")
+
+
+def test_remove(_, manager, __):
+    manager.put("removed", b"1")
+    assert manager.call("Remove", "sa{sv}", "removed", NONE) is None
+    assert manager.fail("Absent", "Remove", "sa{sv}", "removed", NONE).startswith("removed: ")
+
+
+def test_expiry(_, manager, __):
+    manager.put("lasting", b"1", ttl=dbus.UInt64(3_600_000))
+    info = manager.info("lasting")
+    assert 3_599_000_000 < info["expires"] - info["stored"] <= 3_600_000_000, info
+
+    manager.put("brief", b"1", ttl=dbus.UInt64(1))
+    expired = None
+    while expired is None:  # until the clock has moved
+        try:
+            manager.info("brief")
+        except dbus.DBusException as failure:
+            expired = failure.get_dbus_name()
+    assert expired == ERROR + "Expired", expired
+
+
+def test_options(_, manager, __):
+    assert '"shiny"' in manager.refuse("BadRequest", "options", b"", shiny=True)
+    for wrong in ({"if_absent": dbus.UInt32(1)}, {"ttl": "1h"}, {"if_generation": dbus.Int64(1)},
+                  {"ttl": dbus.UInt64(0)}, {"if_generation": dbus.UInt64(0)},
+                  {"if_absent": True, "if_generation": dbus.UInt64(1)}):
+        said = manager.refuse("BadRequest", "options", b"", **wrong)
+        assert said.startswith("options: ") and f'"{next(iter(wrong)).replace("_", "-")}"' in said, said
+    assert '"if-absent"' in manager.fail("BadRequest", "Remove", "sa{sv}", "options", {"if-absent": True})
+    manager.put("options", b"", if_absent=False)
+
+
+def test_metadata(_, manager, daemon):
+    manager.refuse("BadRequest", "metadata", b"", {"": "value"})
+    manager.refuse("BadRequest", "metadata", b"", {"k" * 256: "value"})
+    manager.refuse("TooLarge", "metadata", b"", {"key": "v" * 32768})
+    manager.put("metadata", b"", {"k" * 255: "v" * 32000, "ü": "ü\n"})
+    assert manager.info("metadata")["metadata"] == {"k" * 255: "v" * 32000, "ü": "ü\n"}
+
+    # What a dictionary of text can't hold is left out and counted.
+    daemon.ctl("put", "metadata/bytes", "/dev/null", "--meta", b"a=1", "--meta", b"a=2", "--meta", b"b=\xff",
+               "--meta", b"\xff=1", "--meta", b"c=3")
+    info = manager.info("metadata/bytes")
+    assert dict(info["metadata"]) == {"a": "1", "c": "3"} and info["metadata-omitted"] == 3, info
+
+
+def test_stats(_, manager, daemon):
+    counters = manager.call("GetStats", "")
+    assert all(isinstance(value, dbus.UInt64) for value in counters.values())
+    before = counters["store_puts"]
+    manager.put("counted", b"1")
+    assert manager.call("GetStats", "")["store_puts"] == before + 1
+    assert b'"store_puts"' in daemon.ctl("stats", "--json").stdout
+
+
+def test_reload(_, manager, daemon):
+    daemon.configure("MaxStreams=none")
+    said = manager.fail("ReloadRefused", "Reload", "")
+    assert said.startswith(f"{daemon.config}:4: MaxStreams=none: "), said
+    daemon.configure("MaxStreams=2")
+    assert manager.call("Reload", "") is None
+    assert "The configuration was reloaded." in daemon.log()
+
+
+def test_strangers_may_ask_alone(bus, manager, __):
+    if os.geteuid() != 0:
+        raise tap.Skip("needs root")
+    manager.put("guarded", b"1")
+    assert bus.call("GetInfo", "s", "guarded", uid=STRANGER)["size"]["data"] == 1
+    assert bus.call("GetStats", uid=STRANGER)["store_objects"]["data"] > 0
+    for method, *arguments in (("PutBytes", "saya{ss}a{sv}", "guarded", 0, 0, 0), ("Remove", "sa{sv}", "guarded", 0),
+                               ("Reload",)):
+        said = bus.fail(method, *arguments, uid=STRANGER)
+        assert said == f"{method} is not permitted to uid {STRANGER}.", said
+    assert manager.info("guarded")["size"] == 1
+
+
+def test_no_descriptors(_, manager, daemon):
+    """The bus itself refuses a message with descriptors: the daemon never gets one."""
+    before = daemon.fds()
+    with open("/dev/null", "rb") as null:
+        try:
+            returned = manager.call("PutBytes", "h", dbus.types.UnixFd(null))
+        except dbus.DBusException as failure:
+            assert failure.get_dbus_name() == "org.freedesktop.DBus.Error.NotSupported", failure
+        else:
+            raise AssertionError(f"returned {returned!r}")
+    manager.call("GetStats", "")
+    assert daemon.fds() == before
+
+
+def test_wrong_arguments(_, manager, __):
+    for method, signature, *arguments in (("PutBytes", "s", "uri"), ("GetInfo", "t", 1), ("Nothing", "")):
+        try:
+            manager.call(method, signature, *arguments)
+        except dbus.DBusException as failure:
+            assert failure.get_dbus_name().startswith("org.freedesktop.DBus.Error."), failure
+        else:
+            raise AssertionError(f"{method}({signature}) was taken")
+
+
+def make_put(uri, data):
+    message = dbus.lowlevel.MethodCallMessage(NAME, PATH, INTERFACE, "PutBytes")
+    message.append(uri, dbus.ByteArray(data), NO_METADATA, NONE, signature="saya{ss}a{sv}")
+    return message
+
+
+def test_calls_under_way_are_bounded(bus, manager, daemon):
+    """Of 100 calls that wait in the bus when the daemon looks, 64 are taken and the others refused."""
+    before = manager.call("GetStats", "")["store_puts"]
+    impatient = Manager(bus.address).connection
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        for i in range(100):
+            impatient.send_message(make_put(f"many/{i}", b"1"))
+        impatient.get_name_owner(NAME)  # when this is answered, the bus has them all
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+
+    last = None
+    while last is None:
+        try:
+            last = manager.put("many/last", b"1")
+        except dbus.DBusException as failure:
+            assert failure.get_dbus_name() == ERROR + "Busy", failure
+    assert manager.call("GetStats", "")["store_puts"] == before + 64 + 1
+    impatient.close()
+
+
+def test_callers_that_leave(bus, manager, daemon):
+    """A caller that is gone before its answer leaves nothing behind."""
+    before = daemon.fds()
+    for i in range(30):
+        leaver = Manager(bus.address).connection
+        leaver.send_message(make_put(f"left/{i}", bytes(10_000)))
+        leaver.flush()
+        leaver.close()
+    manager.put("left/last", b"1")
+    assert daemon.fds() == before
+
+
+def test_introspection(_, manager, __):
+    """The running service and the file in dbus/ say the same, which is valid."""
+    def describe(text):
+        interface = ElementTree.fromstring(text).find(f"interface[@name='{INTERFACE}']")
+        return [(member.tag, member.get("name"), [tuple(sorted(part.attrib.items())) for part in member])
+                for member in interface]
+
+    running = manager.connection.call_blocking(NAME, PATH, "org.freedesktop.DBus.Introspectable", "Introspect", "",
+                                               ())
+    source = (SOURCE / "dbus" / f"{INTERFACE}.xml").read_text()
+    assert describe(running) == describe(source)
+    # The manual page has each of them too.
+    manual = (SOURCE / "man/objmapperd.8.rst").read_text()
+    for tag, name, _parts in describe(source):
+        assert tag == "method" and f"``{name}(" in manual, name
+    errors = re.findall(r'"org\.objmapper1\.Error\.(\w+)"', (SOURCE / "src/bus/error.h").read_text())
+    assert len(errors) > 10
+    for name in errors:
+        assert f"*{name}*" in manual, name
+
+
+def test_gdbus_speaks_to_it(bus, _, __):
+    need("gdbus")
+    env = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address}
+    for member, *arguments in (("GetStats",), ("PutBytes", "'from/gdbus'", "[byte 0x31]", "{'a': 'b'}",
+                                               "{'if-absent': <true>}")):
+        subprocess.run(["gdbus", "call", "--system", "--dest", NAME, "--object-path", PATH, "--method",
+                        f"{INTERFACE}.{member}", *arguments], check=True, env=env, stdout=subprocess.DEVNULL,
+                       timeout=60)
+
+
+def test_name_is_taken(bus, _, __):
+    """A second daemon on the same bus does not start."""
+    with Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}, start=False) as second:
+        process = second.start(wait=False)
+        assert process.wait(60) == 1
+        second.process = None
+        assert "Another process has the bus name org.objmapper1." in second.log(), second.log()
+
+
+def test_changes_survive_a_stop(_, __, ___):
+    """What is under way when the daemon is told to stop is answered, and what was answered is there."""
+    with Bus() as own, Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}) as daemon:
+        acknowledged = []
+        failed = threading.Event()
+
+        def put_until_it_stops():
+            manager = Manager(own.address)
+            while True:
+                try:
+                    uri = f"stop/{len(acknowledged)}"
+                    manager.put(uri, uri.encode())
+                    acknowledged.append(uri)
+                except dbus.DBusException:
+                    failed.set()
+                    return
+
+        thread = threading.Thread(target=put_until_it_stops)
+        thread.start()
+        while len(acknowledged) < 20:
+            assert not failed.wait(0.005)
+        daemon.stop()
+        thread.join()
+        daemon.start()
+        for uri in acknowledged:
+            assert daemon.ctl("get", uri).stdout == uri.encode()
+
+
+def test_bus_goes_away(_, __, ___):
+    """The daemon serves on without its bus."""
+    with Bus() as own, Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}) as daemon:
+        daemon.ctl("put", "object", "/etc/hostname")
+        own.stop()
+        while "The bus has closed the connection" not in daemon.log():
+            pass
+        assert daemon.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
+
+
+assert build_path("src/daemon/objmapperd").exists()
+with Bus() as private, Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": private.address}) as server:
+    tap.run(globals(), private, Manager(private.address), server, on_failure=server.log)

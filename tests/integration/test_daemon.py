@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon's life: command line, passed sockets, configuration, store, notifications, signals."""
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
+
+import tap  # noqa: E402  pylint: disable=wrong-import-position
+from daemon import DEADLINE_SECONDS, Daemon, build_path, need  # noqa: E402  pylint: disable=wrong-import-position
+
+OBJMAPPERD = build_path("src/daemon/objmapperd")
+ENVIRONMENT = {"PATH": os.environ["PATH"], "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
+# Becomes objmapperd, with standard input as the one passed descriptor, under a name.
+PASS_STDIN = """
+import os, sys
+os.dup2(0, 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=sys.argv[1])
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not seen: {what}"
+        time.sleep(0.01)
+
+
+def run(*arguments, environment=None):
+    return subprocess.run([OBJMAPPERD, *arguments], check=False, timeout=DEADLINE_SECONDS, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=environment or ENVIRONMENT)
+
+
+def run_with_socket(name, passed):
+    """Starts it with one descriptor, which it must refuse."""
+    return subprocess.run([sys.executable, "-c", PASS_STDIN, name, OBJMAPPERD, "--config=/dev/null"], check=False,
+                          timeout=DEADLINE_SECONDS, text=True, stdin=passed, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=ENVIRONMENT)
+
+
+def run_to_its_end(daemon):
+    """Starts a daemon that must end by itself: its exit status and what it logged."""
+    process = daemon.start(wait=False)
+    status = process.wait(DEADLINE_SECONDS)
+    daemon.process = None
+    return status, daemon.log()
+
+
+class Notifications:
+    """What a daemon tells its service manager."""
+
+    def __init__(self, daemon):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(DEADLINE_SECONDS)
+        path = f"{daemon.base}/own-notify"
+        self.socket.bind(path)
+        daemon.environment["NOTIFY_SOCKET"] = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def next(self):
+        """The next message's lines, watchdog's ones left out."""
+        while True:
+            lines = self.socket.recv(65536).decode().splitlines()
+            if lines != ["WATCHDOG=1"]:
+                return lines
+
+    def wait(self, wanted):
+        """Goes on to a message with this line; the message."""
+        while True:
+            lines = self.socket.recv(65536).decode().splitlines()
+            if wanted in lines:
+                return lines
+
+
+def test_command_line():
+    shown = run("--help")
+    assert shown.returncode == 0 and "--instance=NAME" in shown.stdout and not shown.stderr, shown
+    shown = run("--version")
+    assert shown.returncode == 0 and shown.stdout.startswith("objmapperd "), shown
+    for wrong, says in ((("--nothing",), "--nothing"), (("--config",), "--config"), (("argument",), "argument"),
+                        (("--instance=a/b",), "a/b"), (("--instance=",), "expected"), (("--instance=1",), "expected"),
+                        (("--instance=" + "a" * 65,), "expected")):
+        refused = run(*wrong)
+        assert refused.returncode == 2 and says in refused.stderr, refused
+
+
+def test_no_sockets():
+    refused = run("--config=/dev/null")
+    assert refused.returncode == 3, refused
+    for remedy in ("systemctl start objmapper.socket", "systemd-socket-activate", "--fdname="):
+        assert remedy in refused.stderr, refused.stderr
+
+
+def test_wrong_sockets():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind("")  # a name of the kernel's choice
+        listener.listen()
+        refused = run_with_socket("writer", listener)
+        assert refused.returncode == 3 and '"writer"' in refused.stderr and "FileDescriptorName=" in refused.stderr
+
+    def is_refused(passed):
+        refused = run_with_socket("reader", passed)
+        return refused.returncode == 3 and "not a listening Unix stream socket" in refused.stderr
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind("")
+        assert is_refused(silent)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind("")
+        assert is_refused(datagrams)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as network:
+        network.bind(("127.0.0.1", 0))
+        network.listen()
+        assert is_refused(network)
+    with open("/dev/null", "rb") as null:
+        assert is_refused(null)
+
+
+def test_socket_activation():
+    """Started by the first client, by the program that an operator would use for a try."""
+    need("systemd-socket-activate")
+    base = pathlib.Path(tempfile.mkdtemp(prefix="objmapper-", dir="/var/tmp"))
+    (base / "objmapper.conf").write_text(f"[Store]\nStoreDirectory={base}/store\n")
+    sockets = [f"{base}/objmapper.sock", f"{base}/publish.sock"]
+    process = subprocess.Popen(
+        ["systemd-socket-activate", *(f"--listen={path}" for path in sockets), "--fdname=reader:publisher",
+         "-E", "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent", OBJMAPPERD, f"--config={base}/objmapper.conf"],
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: all(os.path.exists(path) for path in sockets), "the sockets")
+        ctl = [build_path("src/ctl/objmapperctl"), f"--socket={sockets[0]}", f"--publish-socket={sockets[1]}"]
+        subprocess.run([*ctl, "put", "object", "/etc/hostname"], check=True, timeout=DEADLINE_SECONDS,
+                       stdin=subprocess.DEVNULL)
+        got = subprocess.run([*ctl, "get", "object"], check=True, timeout=DEADLINE_SECONDS, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE)
+        assert got.stdout == pathlib.Path("/etc/hostname").read_bytes()
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(base)
+
+
+def test_one_socket_is_enough():
+    """A publisher's socket serves everything."""
+    with Daemon(start=False) as daemon:
+        reader = daemon.listeners.pop(0)
+        daemon.environment["LISTEN_FDNAMES"] = "publisher"
+        daemon.start()
+        daemon.reader = daemon.publisher
+        daemon.ctl("put", "object", "/etc/hostname")
+        assert daemon.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
+        os.close(reader)
+
+
+def test_wrong_configuration():
+    with Daemon(settings="MaxPipeline=0\nInlineMax=lots", start=False) as daemon:
+        status, said = run_to_its_end(daemon)
+        assert status == 6, (status, said)
+        assert f"{daemon.config}:4: MaxPipeline=0: out of range" in said, said
+        assert f"{daemon.config}:5: InlineMax=lots: not understood" in said, said
+        assert not list(daemon.store.iterdir()), "a store was made"
+        daemon.config.unlink()
+        status, said = run_to_its_end(daemon)
+        assert status == 6 and f"{daemon.config}: Can't open" in said, said
+        daemon.configure("MaxPipelines=1")
+        daemon.start()
+        assert f"{daemon.config}:4: Unknown setting MaxPipelines=" in daemon.log()
+
+
+def test_notifications():
+    with Daemon(start=False) as daemon, Notifications(daemon) as notifications:
+        daemon.environment["WATCHDOG_USEC"] = "1000000"
+        daemon.start(wait=False)
+        assert notifications.next() == ["READY=1", "STATUS=0 objects, 0 sessions"]
+        notifications.wait("WATCHDOG=1")
+
+        daemon.process.send_signal(signal.SIGHUP)
+        reloading = notifications.wait("RELOADING=1")
+        assert 0 < int(reloading[1].removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(
+            time.CLOCK_MONOTONIC) // 1000, reloading
+        assert notifications.next() == ["READY=1"]
+
+        daemon.ctl("put", "object", "/etc/hostname")
+        daemon.stop()
+        assert "STOPPING=1" in notifications.wait("STOPPING=1")
+        daemon.start(wait=False)
+        assert notifications.next() == ["READY=1", "STATUS=1 objects, 0 sessions"]
+
+
+def test_log():
+    with Daemon() as daemon:
+        assert f"objmapperd 1.0.0 serves 0 objects of {daemon.store} on {daemon.reader} (reader), " \
+               f"{daemon.publisher} (publisher)." in daemon.log(), daemon.log()
+        assert "There is no bus" in daemon.log()
+        daemon.ctl("put", "object", "/etc/hostname")
+        daemon.ctl("get", "object")
+        daemon.stop()
+        assert daemon.log().splitlines()[-1] == "objmapperd has stopped.", daemon.log()
+        assert "object'" not in daemon.log()
+
+
+def test_second_daemon_on_a_store():
+    with Daemon() as first, Daemon(start=False) as second:
+        first.ctl("put", "object", "/etc/hostname")
+        second.store = first.store
+        second.configure("")
+        status, said = run_to_its_end(second)
+        assert status == 4 and f"{first.store} is in use by another process" in said, (status, said)
+        assert first.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
+
+
+def digest(folder):
+    """Names, times and bytes of all below it."""
+    return {str(path): (path.lstat().st_mtime_ns, path.is_file() and hashlib.sha256(path.read_bytes()).digest())
+            for path in sorted(folder.rglob("*"))}
+
+
+def test_store_of_a_newer_version():
+    with Daemon() as daemon:
+        daemon.ctl("put", "object", "/etc/hostname")
+        daemon.stop()
+        make_newer(daemon.store / "format")
+        before = digest(daemon.store)
+        status, said = run_to_its_end(daemon)
+        assert status == 4 and "newer format" in said and str(daemon.store) in said, (status, said)
+        assert digest(daemon.store) == before
+
+
+def make_newer(path):
+    """Raises the version in a store's file "format"."""
+    name, version, *rest = re.split(r"(\d+)", path.read_text(), maxsplit=1)
+    path.write_text("".join([name, str(int(version) + 1), *rest]))
+
+
+def test_store_that_is_none():
+    with Daemon(start=False) as daemon:
+        daemon.store.rmdir()
+        daemon.store.write_text("a file")
+        status, said = run_to_its_end(daemon)
+        assert status == 4 and f"The store {daemon.store} can't be opened" in said, (status, said)
+        daemon.store.unlink()
+        daemon.config.write_text("")
+        status, said = run_to_its_end(daemon)
+        assert status == 4 and "StateDirectory=" in said, (status, said)
+        daemon.store.mkdir()
+
+
+def test_state_directory():
+    """Without StoreDirectory= the first folder that the unit has counts."""
+    with Daemon(start=False) as daemon:
+        daemon.config.write_text("")
+        daemon.environment["STATE_DIRECTORY"] = f"{daemon.store}:{daemon.store}/blobs:{daemon.store}/view"
+        for name in ("blobs", "view"):  # as the unit makes them, before there is a store
+            (daemon.store / name).mkdir(mode=0o700)
+        daemon.start()
+        daemon.ctl("put", "object", "/etc/hostname")
+        daemon.restart()
+        assert (daemon.store / "format").exists()
+        assert daemon.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
+
+
+def test_view_that_is_none():
+    with Daemon(start=False) as daemon:
+        daemon.environment["OBJMAPPER_BLOB_VIEW"] = str(daemon.base)
+        daemon.start()
+        assert "$OBJMAPPER_BLOB_VIEW is no read-only view" in daemon.log(), daemon.log()
+        daemon.ctl("put", "object", "/etc/hostname")
+        assert daemon.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
+
+
+def test_reload():
+    with Daemon(settings="MaxConnections=1", start=False) as daemon, Notifications(daemon) as notifications:
+        daemon.start(wait=False)
+        notifications.wait("READY=1")
+
+        def reload(settings):
+            daemon.configure(settings)
+            daemon.process.send_signal(signal.SIGHUP)
+            notifications.wait("RELOADING=1")
+            notifications.wait("READY=1")
+
+        def is_full():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as holder:
+                holder.connect(daemon.reader)
+                return daemon.ctl("ls", check=False).returncode != 0
+
+        assert is_full()
+        reload("MaxConnections=3")
+        assert "The configuration was reloaded." in daemon.log()
+        assert not is_full()
+
+        reload("MaxConnections=1\nMaxConnectionsPerUser=0")
+        assert f"{daemon.config}:5: MaxConnectionsPerUser=0: out of range" in daemon.log()
+        assert "stays in force" in daemon.log()
+        assert not is_full()
+
+        daemon.config.write_text("[Store]\nStoreDirectory=/elsewhere\nMaxObjectSize=1M\n[Server]\nWorkers=3\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        notifications.wait("RELOADING=1")
+        notifications.wait("READY=1")
+        for name in ("StoreDirectory", "MaxObjectSize", "Workers"):
+            assert f"{name}= has changed: that counts from the next restart." in daemon.log(), daemon.log()
+
+        reload("LogLevel=err")
+        assert daemon.log().count("The configuration was reloaded.") == 2
+
+
+def get_slowly(daemon, size):
+    """A client that has asked for a large object and takes only a part of it: it, and a pipe with the rest."""
+    body = os.urandom(1 << 20) * (size >> 20)
+    (daemon.base / "body").write_bytes(body)
+    daemon.ctl("put", "large", str(daemon.base / "body"))
+    client = subprocess.Popen(
+        [build_path("src/ctl/objmapperctl"), f"--socket={daemon.reader}", f"--publish-socket={daemon.publisher}",
+         "get", "--mode=splice", "large"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    begin = client.stdout.read(1 << 16)
+    return client, begin, body
+
+
+def test_stop_finishes_replies():
+    with Daemon() as daemon:
+        client, begin, body = get_slowly(daemon, 64 << 20)
+        process = daemon.process
+        process.terminate()
+        rest = client.stdout.read()
+        assert client.wait(DEADLINE_SECONDS) == 0
+        assert begin + rest == body
+        assert process.wait(DEADLINE_SECONDS) == 0
+        daemon.process = None
+        daemon.start()
+        assert daemon.ctl("get", "large").stdout == body
+
+
+def test_second_signal_stops_at_once():
+    with Daemon() as daemon:
+        client, *_ = get_slowly(daemon, 64 << 20)
+        process, daemon.process = daemon.process, None
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None and time.monotonic() < start + 5:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        assert process.poll() == 0, f"{process.poll()}: it waited for the client\n{daemon.log()}"
+        client.kill()
+        client.communicate()
+
+
+def test_user():
+    """A user's own daemon keeps its store at the user's."""
+    base = pathlib.Path(tempfile.mkdtemp(prefix="objmapper-", dir="/var/tmp"))
+    try:
+        for settings, place in (({"XDG_STATE_HOME": f"{base}/state"}, base / "state/objmapper-one"),
+                                ({"HOME": f"{base}/home"}, base / "home/.local/state/objmapper-one")):
+            with Daemon(start=False) as daemon:
+                daemon.config.write_text("")
+                daemon.environment.update({"HOME": "", **settings, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"})
+                start_with(daemon, "--user", "--instance=one")
+                daemon.ctl("put", "object", "/etc/hostname")
+                daemon.stop()
+                assert (place / "format").exists()
+                assert place.stat().st_mode & 0o777 == 0o700
+    finally:
+        shutil.rmtree(base)
+
+
+def start_with(daemon, *arguments):
+    """Starts it with more arguments."""
+    wrapper = daemon.base / "wrapper"
+    wrapper.write_text(f"#!/bin/sh\nexec \"$@\" {' '.join(arguments)}\n")
+    wrapper.chmod(0o755)
+    daemon.command = (str(wrapper),)
+    daemon.start()
+
+
+tap.run(globals())
