@@ -848,7 +848,7 @@ static void test_refused(void) {
         assert_errno(objmapper_client_set_instance(client, "..", 0), -EINVAL);
         assert_errno(objmapper_client_set_instance(client, NULL, 0), -EINVAL);
         assert_errno(objmapper_client_set_mode(client, (enum objmapper_mode) 7), -EINVAL);
-        assert_ok(objmapper_client_set_instance(client, "a@b" + 2, 0));
+        assert_ok(objmapper_client_set_instance(client, &"a@b"[2], 0));
         objmapper_client_close(NULL);
         objmapper_object_free(NULL);
         objmapper_request_free(NULL);
