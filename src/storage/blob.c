@@ -85,20 +85,31 @@ static int empty_folder(int fd) {
 }
 
 int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
+        _cleanup_close_ int staging_fd = -EBADF;
+        bool needs_staging;
+        int r;
+
         *blobs = BLOBS_INIT;
 
         blobs->fd = open_folder(dir_fd, "blobs");
         if (blobs->fd < 0)
                 return blobs->fd;
 
-        if (!no_tmpfile && can_make_unnamed(blobs->fd))
+        needs_staging = no_tmpfile || !can_make_unnamed(blobs->fd);
+        if (!needs_staging && faccessat(dir_fd, "staging", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return 0;
 
-        blobs->staging_fd = open_folder(dir_fd, "staging");
-        if (blobs->staging_fd < 0)
-                return blobs->staging_fd;
+        staging_fd = open_folder(dir_fd, "staging");
+        if (staging_fd < 0)
+                return staging_fd;
 
-        return empty_folder(blobs->staging_fd);
+        r = empty_folder(staging_fd);
+        if (r < 0)
+                return r;
+
+        if (needs_staging)
+                blobs->staging_fd = TAKE_FD(staging_fd);
+        return 0;
 }
 
 void blobs_close(struct blobs *blobs) {

@@ -36,7 +36,7 @@ struct blobs {
                                       { .fd = -EBADF } } })
 
 /* Opens (and makes) the folders "blobs" and, where files without a name are not to be had (or no_tmpfile
- * says so), "staging", which is emptied. 0 or an errno. */
+ * says so), "staging", which is emptied when it is there. 0 or an errno. */
 int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile);
 void blobs_close(struct blobs *blobs);
 

@@ -12,9 +12,16 @@
 
 #define _cleanup_object_ _cleanup_(storage_object_done)
 
-static int make_memfd(const void *data, size_t size) {
-        _cleanup_close_ int fd = memfd_create("objmapper-object", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
 
+static int make_memfd(const void *data, size_t size) {
+        _cleanup_close_ int fd = memfd_create("objmapper-object",
+                                              MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+        if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+                fd = memfd_create("objmapper-object", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return -errno;
 

@@ -52,6 +52,8 @@ static int open_directory(const char *path, int *ret_fd) {
                 if (r < 0)
                         return r;
                 fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                if (fd >= 0)
+                        (void) syncfs(fd); /* the folders above have new names too */
         }
         if (fd < 0)
                 return -errno;

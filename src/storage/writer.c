@@ -279,7 +279,8 @@ static int write_usage(const struct usage_entry *entry, const void *p, void *use
         return dictionary_put(dictionary, write->txn, &key, &record);
 }
 
-/* Some shards' counts, in one transaction. When it fails they are lost, as they are when the process dies. */
+/* Some shards' counts, in one transaction. When it fails they are lost, as they are when the process dies; while
+ * the disk takes nothing else, what room there is is not for them. */
 static void step_usage(struct writer *writer) {
         struct usage *usage = writer->storage->usage;
         struct usage_write write = { .writer = writer };
@@ -288,6 +289,9 @@ static void step_usage(struct writer *writer) {
 
         while (writer->usage_shard < USAGE_SHARDS && n < USAGE_STEP_MIN)
                 n += usage_begin(usage, writer->usage_shard++);
+
+        if (writer->is_failing || writer->is_put_failing)
+                n = 0;
 
         r = n > 0 ? writer_begin(writer, &write.txn) : 0;
         if (r >= 0 && n > 0) {
@@ -311,7 +315,6 @@ static bool is_idle(const struct writer *writer) {
 
 /* Takes what was submitted; waits for it when there is nothing to do. Returns false at the end. */
 static bool wait_for_work(struct writer *writer) {
-        struct storage_change **end = &writer->pending;
         bool go_on = true;
 
         (void) pthread_mutex_lock(&writer->mutex);
@@ -341,10 +344,14 @@ static bool wait_for_work(struct writer *writer) {
                 }
         }
 
-        while (*end)
-                end = &(*end)->next;
-        *end = writer->first;
-        writer->first = writer->last = NULL;
+        if (writer->first) {
+                if (writer->pending)
+                        writer->pending_last->next = writer->first;
+                else
+                        writer->pending = writer->first;
+                writer->pending_last = writer->last;
+                writer->first = writer->last = NULL;
+        }
         (void) pthread_mutex_unlock(&writer->mutex);
 
         return go_on;

@@ -42,7 +42,7 @@ struct writer {
         uint64_t usage_due_usec; /* CLOCK_MONOTONIC; 0: there is nothing to write */
 
         /* The thread's own. */
-        struct storage_change *pending; /* taken, in order */
+        struct storage_change *pending, *pending_last; /* taken, in order */
         struct storage_change *changes[BATCH_MAX];
         struct purge *purges;
         struct batch batch;

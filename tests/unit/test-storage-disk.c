@@ -504,17 +504,26 @@ static void test_no_tmpfile(void) {
         assert_ok(put_seeded(&shelf, "b", 2, BIG, NULL));
         assert_object(&shelf, "a", 1, 9, BIG);
         assert_object(&shelf, "b", 1, 2, BIG);
+        shelf_close(&shelf);
+
+        /* Nor does anything stay where they can be made after all. */
+        g_assert_true(g_file_set_contents(stray, "left by a crash", -1, NULL));
+        shelf.hooks.no_tmpfile = false;
+        shelf_open(&shelf);
+        g_assert_cmpint(access(stray, F_OK), ==, -1);
+        assert_object(&shelf, "a", 1, 9, BIG);
         shelf_destroy(&shelf);
 }
 
 static void use_view(void) {
-        g_autofree char *view = NULL, *blobs = NULL, *name = NULL;
+        g_autofree char *view = NULL, *blobs = NULL, *name = NULL, *folder = NULL;
         struct storage_object object = STORAGE_OBJECT_INIT;
         struct shelf shelf;
 
         shelf_init(&shelf);
         view = g_strdup_printf("%s/view", shelf.path);
         blobs = g_strdup_printf("%s/blobs", shelf.path);
+        folder = g_strdup_printf("%s/0000000000000", view);
         g_assert_cmpint(mkdir(view, 0700), ==, 0);
         shelf_open(&shelf);
         shelf_close(&shelf);
@@ -552,12 +561,21 @@ static void use_view(void) {
         g_assert_cmpint(errno, ==, EROFS);
         g_assert_cmpint(truncate(name, 0), ==, -1);
         storage_object_done(&object);
+
+        /* A view that comes to hide what is there makes no damage. */
+        for (unsigned i = 0; i < 2; i++) {
+                g_assert_cmpint(mount("tmpfs", folder, "tmpfs", 0, "size=1m"), ==, 0);
+                assert_object(&shelf, "a", 1, 1, BIG);
+                g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_VIEW_UNUSABLE), ==, 3);
+                g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_DAMAGED), ==, 0);
+                g_assert_cmpint(umount(folder), ==, 0);
+        }
         shelf_close(&shelf);
 
         g_assert_cmpint(umount(view), ==, 0);
         g_assert_cmpint(rmdir(view), ==, 0);
         shelf_open(&shelf);
-        g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_VIEW_UNUSABLE), ==, 3);
+        g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_VIEW_UNUSABLE), ==, 4);
         g_assert_cmpint(shelf.last_error, ==, -ENOENT);
         assert_object(&shelf, "b", 1, 2, BIG);
         shelf_destroy(&shelf);
