@@ -422,13 +422,12 @@ static void keep_input(struct session *session, const uint8_t *p, size_t size) {
         if (session->closing)
                 return;
 
-        if (size > session->input_allocated) {
+        if (size > session->input_allocated) { /* then it is not what was kept before */
                 size_t wanted = 512;
                 uint8_t *input;
 
                 while (wanted < size)
                         wanted *= 2;
-                assert(p < session->input || p >= session->input + session->input_allocated);
                 input = malloc(wanted);
                 if (!input) {
                         session_break(session, -ENOMEM, "no memory for its requests");
