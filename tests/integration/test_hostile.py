@@ -201,23 +201,32 @@ def send_fds(peer, data, fds):
 
 
 def test_descriptors_are_dropped(daemon):
-    """253 in one message, 300 over two: never received."""
-    stat = wire.frame(wire.STAT, 100, wire.uri("absent"))
+    """253 in one message, 300 over two: never received, also on a socket that was connected to before the start."""
     with common.Unchanged(daemon), wire.Peer(daemon.publisher) as peer:
-        read_end, write_end = os.pipe()
-        before = daemon.fds()
-        for counts in ((253,), (150, 150), (1,)):
-            for i, count in enumerate(counts):
-                half = len(stat) // len(counts)
-                part = stat[i * half:] if i == len(counts) - 1 else stat[i * half:(i + 1) * half]
-                send_fds(peer, part, [write_end] * count)
-            assert peer.receive().status == wire.ABSENT
-            assert daemon.fds() == before
-        os.close(write_end)
-        # Nobody holds the pipe's end any more: it is not in the daemon.
-        assert os.read(read_end, 1) == b""
-        os.close(read_end)
-        assert peer.is_alive()
+        check_dropped(daemon, peer)
+    with Daemon(start=False) as early_daemon, wire.Peer(early_daemon.publisher, greet=False) as peer:
+        early_daemon.start()
+        peer.send(wire.hello())
+        assert peer.receive().status == wire.OK
+        check_dropped(early_daemon, peer)
+
+
+def check_dropped(daemon, peer):
+    stat = wire.frame(wire.STAT, 100, wire.uri("absent"))
+    read_end, write_end = os.pipe()
+    before = daemon.fds()
+    for counts in ((253,), (150, 150), (1,)):
+        for i, count in enumerate(counts):
+            half = len(stat) // len(counts)
+            part = stat[i * half:] if i == len(counts) - 1 else stat[i * half:(i + 1) * half]
+            send_fds(peer, part, [write_end] * count)
+        assert peer.receive().status == wire.ABSENT
+        assert daemon.fds() == before
+    os.close(write_end)
+    # Nobody holds the pipe's end any more: it is not in the daemon.
+    assert os.read(read_end, 1) == b""
+    os.close(read_end)
+    assert peer.is_alive()
 
 
 def main():
