@@ -3,42 +3,28 @@
 it and the library for another kind of machine and runs it there."""
 
 import atexit
-import glob
-import os
-import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
 import common  # noqa: F401  pylint: disable=unused-import
+import cross
 import tap
 from daemon import Daemon
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests/unit"))
-
-import cross  # noqa: E402  pylint: disable=wrong-import-position
-
-
 def build(kind):
     """The command that runs the program, built for kind."""
-    compiler, emulator, packages = cross.KINDS[kind]
     folder = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
     atexit.register(folder.cleanup)
-    if not cross.works(compiler, emulator, folder.name):
-        tap.skip_all(f"needs {packages}")
+    try:
+        target = cross.Target(kind)
+    except cross.Unavailable as reason:
+        tap.skip_all(reason)
 
-    rooms = ("util", "protocol", "fdpass", "client")
-    program = os.path.join(folder.name, "library")
-    sources = [file for room in rooms[1:] for file in sorted(glob.glob(f"{ROOT}/src/{room}/*.c"))]
-    result = subprocess.run(
-        [*compiler, *cross.FLAGS, *(f"-I{ROOT}/src/{room}" for room in rooms), *sources,
-         str(ROOT / "tests/integration/library.c"), "-o", program], check=False, stderr=subprocess.PIPE, text=True)
-    if result.returncode != 0:
-        print(f"Bail out! does not build\n{result.stderr}")
-        sys.exit(1)
-    return [*emulator, program]
+    program = f"{folder.name}/library"
+    target.build(program, "tests/integration/library.c", ["protocol", "fdpass", "client"])
+    return [*target.emulator, program]
 
 
 PROGRAM = build(sys.argv[1]) if sys.argv[1] in cross.KINDS else sys.argv[1:]

@@ -57,6 +57,3 @@ class Target:
             command += sorted(map(str, (ROOT / "src" / room).glob("*.c")))
         print("# " + shlex.join(command), flush=True)
         subprocess.run(command, check=True)
-
-    def run(self, program, *arguments, **kwargs):
-        return subprocess.run([*self.emulator, program, *arguments], **kwargs)
