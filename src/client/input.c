@@ -205,6 +205,14 @@ static int take_message(struct connection *connection, const struct proto_messag
                 return r;
         }
 
+        /* A put that was refused before its stream was opened: so are its pieces and its end, which may have been
+         * on their way. */
+        if (head->type == (PROTO_DATA | PROTO_REPLY) || head->type == (PROTO_END | PROTO_REPLY) ||
+            head->type == (PROTO_ABORT | PROTO_REPLY)) {
+                begin_body(connection, NULL, DOWNLOAD_NOWHERE, head->body_size);
+                return 0;
+        }
+
         call = find_call(connection, head->id);
         if (!call || call->replied || head->type != (call->verb | PROTO_REPLY) ||
             (head->fd_count > 0 && (call->verb != OBJMAPPER_GET || call->ranged))) {

@@ -259,6 +259,38 @@ static void test_refuse(void) {
         mock_free(mock);
 }
 
+/* Refuses a stream before it is open: then its frames are refused one by one, and the session goes on. */
+static void script_refuse_unopened(struct mock *mock) {
+        struct frame frame;
+        uint64_t id;
+
+        mock_greet(mock);
+        id = mock_skip(mock, PROTO_PUT);
+        mock_reply_error(mock, PROTO_PUT, id, PROTO_BUSY, NULL);
+        do {
+                mock_read(mock, 0, &frame);
+                g_assert_cmpuint(frame.message.head.id, ==, id);
+                mock_reply_error(mock, frame.message.head.type, id, PROTO_BAD_REQUEST, NULL);
+                frame_done(&frame);
+        } while (frame.message.head.type == PROTO_DATA);
+
+        mock_reply_error(mock, PROTO_REMOVE, mock_skip(mock, PROTO_REMOVE), PROTO_NOT_PERMITTED, NULL);
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_refuse_unopened(void) {
+        struct mock *mock = mock_new(script_refuse_unopened, NULL);
+        g_autofree char *body = g_malloc0(16 << 20);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+
+                assert_errno(objmapper_put(client, "x", body, 16 << 20, NULL), -EBUSY);
+                assert_errno(objmapper_remove(client, "x"), -EACCES);
+        }
+        mock_free(mock);
+}
+
 /* The answer to a pipe that has nothing more to give comes at once. */
 static void script_refuse_stalled(struct mock *mock) {
         uint64_t id;
@@ -471,6 +503,7 @@ int main(int argc, char *argv[]) {
         harness_add("/client-put/sources", test_sources);
         harness_add("/client-put/fields", test_fields);
         harness_add("/client-put/refuse", test_refuse);
+        harness_add("/client-put/refuse-unopened", test_refuse_unopened);
         harness_add("/client-put/refuse-stalled", test_refuse_stalled);
         harness_add("/client-put/shrink", test_shrink);
         harness_add("/client-put/pipe-size", test_pipe_size);
