@@ -10,21 +10,24 @@ container.enter_namespaces()
 
 from host import SOCKETS, Host  # noqa: E402, pylint: disable=wrong-import-position
 
-SYSTEM_UNITS = ("objmapper.socket", "objmapper-publish.socket", "objmapper.service")
+USER_UNITS = ("objmapper.socket", "objmapper-publish.socket", "objmapper.service")
+SYSTEM_UNITS = (*USER_UNITS, "objmapper@one.socket", "objmapper-publish@one.socket", "objmapper@one.service")
 EXPOSURE_MAX = 0.5
+NO_VIEW = "24246d6c018843bc9f2e278e9ed9a095"
 
 
 def test_verify_is_silent(host):
-    for scope, units in (("--system", SYSTEM_UNITS), ("--user", SYSTEM_UNITS)):
+    for scope, units in (("--system", SYSTEM_UNITS), ("--user", USER_UNITS)):
         result = host.run("env", "XDG_RUNTIME_DIR=/run", "systemd-analyze", scope, "verify", *units)
         said = [line for line in (result.stdout + result.stderr).splitlines() if "objmapper" in line]
         assert not said, said
 
 
 def test_exposure(host):
-    said = host.run("systemd-analyze", "security", "--no-pager", "objmapper.service").stdout
-    exposure = float(re.search(r"Overall exposure level for objmapper.service: ([0-9.]+)", said)[1])
-    assert exposure <= EXPOSURE_MAX, said
+    for unit in ("objmapper.service", "objmapper@one.service"):
+        said = host.run("systemd-analyze", "security", "--no-pager", unit).stdout
+        exposure = float(re.search(rf"Overall exposure level for {unit}: ([0-9.]+)", said)[1])
+        assert exposure <= EXPOSURE_MAX, said
 
 
 def test_sockets_have_their_groups(host):
@@ -34,6 +37,61 @@ def test_sockets_have_their_groups(host):
         assert said == f"{group} 660", said
     host.put("owner", "bytes")
     assert host.run("stat", "--format=%U %a", "/var/lib/objmapper").stdout.strip() == "objmapper 700"
+
+
+def test_first_start_has_the_view(host):
+    """The folders of the view are made before there is a store, which is then made beside them."""
+    host.stop()
+    host.run("find", "/var/lib/objmapper", "-mindepth", "1", "-delete")
+    host.start_again()
+    host.put("first", "x" * 100_000)
+    assert host.get("first") == b"x" * 100_000
+    messages = [entry["MESSAGE"] for entry in host.journal("--unit=objmapper.service", f"MESSAGE_ID={NO_VIEW}")]
+    assert not messages, messages
+
+
+def test_bus_policy(host):
+    """The bus itself lets everybody ask, and nobody but root change anything."""
+    host.start_again()
+    host.put("on/the/bus", "bytes")
+    for user in ("stranger", "publisher"):
+        assert '"size" t 5' in host.busctl("GetInfo", "s", "on/the/bus", user=user).stdout
+        assert '"store_objects"' in host.busctl("GetStats", user=user).stdout
+        host.run("busctl", "introspect", "org.objmapper1", "/org/objmapper1", user=user)
+        for method, *args in (("PutBytes", "saya{ss}a{sv}", "on/the/bus", "0", "0", "0"), ("Reload",),
+                              ("Remove", "sa{sv}", "on/the/bus", "0")):
+            refused = host.busctl(method, *args, user=user, check=False)
+            assert refused.returncode != 0 and "Access denied" in refused.stderr, refused
+    # The daemon's own user may reload, and no more.
+    host.busctl("Reload", user="objmapper")
+    assert host.busctl("Remove", "sa{sv}", "on/the/bus", "0", user="objmapper", check=False).returncode != 0
+    host.busctl("Remove", "sa{sv}", "on/the/bus", "0")
+    assert host.ctl("stat", "on/the/bus", check=False).returncode != 0
+
+
+def test_instances(host):
+    """An instance has sockets, a store and a configuration of its own."""
+    host.start_again()
+    host.put("whose", "the one without a name")
+    sockets = ("objmapper@one.socket", "objmapper-publish@one.socket")
+    host.run("systemctl", "start", *sockets)
+    assert not host.is_active("objmapper@one.service")
+    host.ctl("--instance=one", "put", "whose", input="one")
+    assert host.is_active("objmapper@one.service")
+    assert host.ctl("--instance=one", "get", "whose", user="reader").stdout == "one"
+    assert host.get("whose") == b"the one without a name"
+    assert host.run("stat", "--format=%U %a", "/var/lib/objmapper-one").stdout.strip() == "objmapper 700"
+
+    settings = host.path("/etc/objmapper/objmapper@one.conf")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("[Server]\nMaxStreams=none\n")
+    host.run("systemctl", "restart", "objmapper@one.service", check=False)
+    assert host.property("objmapper@one.service", "ExecMainStatus") == "6"
+    settings.unlink()
+    host.run("systemctl", "restart", "objmapper@one.service")
+    host.run("systemctl", "reload", "objmapper@one.service")
+    assert host.ctl("--instance=one", "get", "whose").stdout == "one"
+    host.run("systemctl", "stop", *sockets, "objmapper@one.service")
 
 
 def test_user_units(host):
@@ -53,6 +111,11 @@ def test_user_units(host):
     assert run("systemctl", "--user", "is-active", "objmapper.service").strip() == "active"
     state = run("stat", "--format=%U %a", "/home/stranger/.local/state/objmapper").strip()
     assert state == "stranger 700", state
+    run("systemctl", "--user", "reload", "objmapper.service")
+    run("systemctl", "--user", "stop", "objmapper.service")
+    run("busctl", "--user", "call", "org.objmapper1", "/org/objmapper1", "org.objmapper1.Manager", "PutBytes",
+        "saya{ss}a{sv}", "over/the/bus", "1", "65", "0", "0")
+    assert run("objmapperctl", "--user", "get", "over/the/bus") == "A"
     run("systemctl", "--user", "stop", "objmapper.service")
     assert run("objmapperctl", "--user", "get", "mine") == "bytes"
 
