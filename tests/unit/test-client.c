@@ -405,7 +405,7 @@ static void script_trickle(struct mock *mock) {
         message.head.body_size = message.info.size = 5;
         message.has = PROTO_HAS(PROTO_TAG_INFO);
         n = proto_message_encode(&message, p, sizeof(p));
-        memcpy(p + n, "slow!", 5);
+        (void) stpcpy((char *) p + n, "slow!");
         for (ssize_t i = 0; i < n + 5; i++) {
                 mock_send_raw(mock, p + i, 1);
                 g_usleep(20);
@@ -779,7 +779,7 @@ static void script_mixed(struct mock *mock) {
         message.head.fd_count = 1;
         message.info.size = 6;
         message.has = PROTO_HAS(PROTO_TAG_INFO);
-        memcpy(p, "ied", 3);
+        (void) stpcpy((char *) p, "ied");
         n = proto_message_encode(&message, p + 3, sizeof(p) - 3);
         g_assert_cmpint(fdpass_write(mock->connection, &(struct iovec){ p, (size_t) n + 3 }, 1, &fd, 1), ==,
                         n + 3);
