@@ -91,6 +91,7 @@ int dictionary_open(
                 struct dictionary **ret, const char *path, size_t map_size, uint64_t seed, key_hash_fn hash) {
         _cleanup_(dictionary_freep) struct dictionary *dictionary = NULL;
         MDB_txn *txn = NULL;
+        MDB_envinfo info;
         int r;
 
         assert(ret);
@@ -104,7 +105,6 @@ int dictionary_open(
                 return -ENOMEM;
         memset(dictionary, 0, sizeof(*dictionary));
         dictionary->seed = seed;
-        dictionary->map_size = map_size;
         dictionary->hash = hash ?: hash_key;
 
         r = mdb_env_create(&dictionary->env);
@@ -135,6 +135,8 @@ int dictionary_open(
                 return to_errno(r);
 
         assert(mdb_env_get_maxkeysize(dictionary->env) >= KEY_MAX);
+        (void) mdb_env_info(dictionary->env, &info);
+        dictionary->map_size = info.me_mapsize; /* more than was asked for when there is more in it */
         *ret = TAKE_PTR(dictionary);
         return 0;
 }

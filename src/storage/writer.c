@@ -117,8 +117,7 @@ static int reserve_numbers(struct writer *writer) {
         writer->batch.state.generations = writer->next_generation + NUMBERS_BLOCK;
         writer->batch.state.blobs = writer->next_blob + NUMBERS_BLOCK;
         writer->batch.n_written = 1;
-        r = writer_commit(writer, txn);
-        return r;
+        return writer_commit(writer, txn);
 }
 
 /* Makes changes in one transaction. On failure *ret_failed is the index of the change that it failed at, or n

@@ -567,6 +567,38 @@ static void test_hits(void) {
         shelf_destroy(&shelf);
 }
 
+/* Counts are seen while they are being written, and only once. */
+static void test_usage(void) {
+        struct key key = { .size = 3, .data = "uri" };
+        struct storage_info info = { .etag.generation = 17 };
+        struct usage *usage;
+        size_t shard = 17 % USAGE_SHARDS;
+
+        assert_ok(usage_new(&usage));
+        g_assert_true(usage_count(usage, &key, 5, &info));
+        g_assert_false(usage_count(usage, &key, 4, &(struct storage_info){ .etag.generation = 17 }));
+        g_assert_cmpuint(info.hits, ==, 1);
+        g_assert_cmpuint(usage_begin(usage, 0), ==, 0);
+        g_assert_cmpuint(usage_begin(usage, shard), ==, 1);
+        info = (struct storage_info){ .etag.generation = 17 };
+        g_assert_true(usage_count(usage, &key, 3, &info));
+        g_assert_cmpuint(info.hits, ==, 3);
+        g_assert_cmpuint(info.used_usec, ==, 5);
+        usage_end(usage, shard);
+        info = (struct storage_info){ .etag.generation = 17 };
+        usage_add(usage, &info);
+        g_assert_cmpuint(info.hits, ==, 1);
+
+        /* However many objects are got, the memory is bounded, and who is counted stays counted. */
+        for (uint64_t i = 1; i < 100000; i++)
+                (void) usage_count(usage, &key, 6, &(struct storage_info){ .etag.generation = i });
+        info = (struct storage_info){ .etag.generation = 17 };
+        (void) usage_count(usage, &key, 6, &info);
+        g_assert_cmpuint(info.hits, ==, 3);
+        g_assert_cmpuint(usage_begin(usage, 1 - shard), <, 1024);
+        usage_free(usage);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/faces", test_faces);
@@ -580,5 +612,6 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/inline-max", test_inline_max);
         harness_add("/storage/stats", test_stats);
         harness_add("/storage/hits", test_hits);
+        harness_add("/storage/usage", test_usage);
         return g_test_run();
 }
