@@ -104,6 +104,17 @@ def test_sizes(_, manager, daemon):
     assert "size/more" in manager.fail("Absent", "GetInfo", "s", "size/more")
 
 
+def test_largest_object(_, __, ___):
+    with Bus() as own, Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}, start=False) as daemon:
+        daemon.config.write_text(f"[Store]\nStoreDirectory={daemon.store}\nMaxObjectSize=10K\n")
+        daemon.start()
+        manager = Manager(own.address)
+        manager.put("fits", bytes(10240))
+        assert "MaxObjectSize=" in manager.refuse("TooLarge", "fits", bytes(10241))
+        assert manager.info("fits")["size"] == 10240
+        daemon.stop()
+
+
 def test_uris(_, manager, __):
     for uri in ("../../etc/passwd", "/", " ", "ü" * 2048, "a" * 4096):
         manager.put(uri, uri.encode())

@@ -13,6 +13,7 @@ from host import Host, wait_until  # noqa: E402, pylint: disable=wrong-import-po
 
 STARTED = "6c6a3082ec134ca495153d995b3e30ab"
 STOPPED = "2df766812db14845965883c7f8397bbe"
+RELOAD_REFUSED = "7fb4cf477afc4e9aa054e5102bd30849"
 DROP_IN = "/run/systemd/system/objmapper.service.d/test.conf"
 
 
@@ -162,6 +163,11 @@ def test_journal(host):
     assert started and stopped
     assert re.search(r"\d+ objects", started[-1]["MESSAGE"]), started[-1]["MESSAGE"]
     assert len(started) >= len(stopped) > 0
+    for name, value in (("OBJMAPPER_STORE", "/var/lib/objmapper"), ("OBJMAPPER_SOCKETS", "/run/objmapper/publish.sock"),
+                        ("OBJMAPPER_VERSION", "."), ("OBJMAPPER_OBJECTS", "")):
+        assert value in started[-1][name], started[-1]
+    refused = host.journal("--unit=objmapper.service", f"MESSAGE_ID={RELOAD_REFUSED}")
+    assert "MaxConnections=many" in refused[-1]["MESSAGE"], refused
     text = host.run("journalctl", "--no-pager", "--unit=objmapper.service").stdout
     assert "journalled" not in text, "a request was logged"
 
