@@ -119,7 +119,6 @@ static void test_losses(void) {
 /* Puts that were sent in part: certainly not stored. From memory and a file they are put again, from the
  * beginning; conditional ones, too. */
 static void read_whole(struct mock *mock) {
-        g_autofree char *zeros = g_malloc0(BIG_SIZE);
         g_autoptr(GByteArray) got = g_byte_array_new();
         struct frame frame;
         uint64_t id;
