@@ -106,7 +106,7 @@ static int find_counter(const char *name, uint64_t value, void *userdata) {
 static void check_put_sources(void) {
         int file = file_with(big, BIG_SIZE), fds[2], status;
         objmapper_object *object;
-        char text[64];
+        char text[64] = {};
         pid_t child;
 
         CHECK_RESULT(objmapper_put(client, "small", "hello", 5, NULL), 0);
@@ -130,7 +130,7 @@ static void check_put_sources(void) {
         CHECK_RESULT(objmapper_put_fd(client, "proc", file, NULL), 0);
         CHECK_RESULT(objmapper_get(client, "proc", &object), 0);
         CHECK(objmapper_object_get_size(object) > 10);
-        CHECK(pread(objmapper_object_get_fd(object), text, sizeof(text), 0) > 10);
+        CHECK(pread(objmapper_object_get_fd(object), text, sizeof(text) - 1, 0) > 10);
         CHECK(atoi(text) == (int) getpid());
         objmapper_object_free(object);
         (void) close(file);
