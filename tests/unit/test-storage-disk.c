@@ -274,6 +274,7 @@ static void test_damaged_blobs(void) {
                 shelf_open(&shelf);
                 assert_ok(put_seeded(&shelf, "a", 1, BIG, NULL));
                 blob = shelf_only_blob(&shelf);
+                g_assert_cmpint(chmod(blob, 0600), ==, 0);
                 assert_ok(put_seeded(&shelf, "b", 2, BIG, NULL));
 
                 switch (kind) {
