@@ -30,7 +30,7 @@ int access_check_session(enum access_role role, enum access_verb verb) {
 int access_check_bus(uid_t uid, uid_t own_uid, bool user_bus, enum access_verb verb) {
         assert(verb < ACCESS_VERB_MAX);
 
-        /* Bodies are behind the sockets' groups. What says only that an object is there is not. */
+        /* Groups may ask about an object, and only the bus's policy knows groups. */
         if (verb == ACCESS_STAT || verb == ACCESS_STATS)
                 return 0;
         if (uid == 0)

@@ -51,11 +51,14 @@ def test_first_start_has_the_view(host):
 
 
 def test_bus_policy(host):
-    """The bus itself lets everybody ask, and nobody but root change anything."""
+    """The bus itself lets the groups ask about objects, and nobody but root change anything."""
     host.start_again()
     host.put("on/the/bus", "bytes")
-    for user in ("stranger", "publisher"):
+    for user in ("reader", "publisher"):
         assert '"size" t 5' in host.busctl("GetInfo", "s", "on/the/bus", user=user).stdout
+    refused = host.busctl("GetInfo", "s", "on/the/bus", user="stranger", check=False)
+    assert refused.returncode != 0 and "Access denied" in refused.stderr, refused
+    for user in ("stranger", "publisher"):
         assert '"store_objects"' in host.busctl("GetStats", user=user).stdout
         host.run("busctl", "introspect", "org.objmapper1", "/org/objmapper1", user=user)
         for method, *args in (("PutBytes", "saya{ss}a{sv}", "on/the/bus", "0", "0", "0"), ("Reload",),
