@@ -352,19 +352,23 @@ int client_turn(objmapper_client *client, uint64_t usec) {
 
 int client_greet(objmapper_client *client) {
         struct connection *connection = &client->connection[READER];
-        uint64_t now = clock_usec(CLOCK_MONOTONIC), end = now + client->timeout_usec;
+        uint64_t now = clock_usec(CLOCK_MONOTONIC), end;
+        int r;
 
+        end = client->timeout_usec > 0 ? now + client->timeout_usec : UINT64_MAX;
         connection->wanted = true;
         while (connection->wanted && connection->state != CONNECTION_OPEN && now < end) {
                 (void) client_turn(client, end - now);
                 now = clock_usec(CLOCK_MONOTONIC);
         }
 
-        if (!connection->wanted)
-                return connection->wanted_error;
+        r = connection->wanted_error;
+        if (r == 0 && connection->state != CONNECTION_OPEN)
+                r = -ETIMEDOUT;
         connection->wanted = false;
+        connection->wanted_error = 0;
 
-        return connection->state == CONNECTION_OPEN ? 0 : -ETIMEDOUT;
+        return r;
 }
 
 int objmapper_client_get_fd(objmapper_client *client) {

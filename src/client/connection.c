@@ -508,7 +508,7 @@ uint64_t connection_deadline(const struct connection *connection) {
         const struct call *waiting = first_waiting(connection), *pending = TAILQ_FIRST(&connection->pending);
         uint64_t deadline = UINT64_MAX;
 
-        if (is_wanted(connection) && connection->state == CONNECTION_CLOSED)
+        if ((is_wanted(connection) && connection->state == CONNECTION_CLOSED) || connection->wanted_error < 0)
                 return 0;
         if (is_wanted(connection) && connection->state == CONNECTION_PAUSED)
                 deadline = connection->retry_usec;
