@@ -28,7 +28,7 @@ static int take_number(const char **text, uint64_t *ret) {
         errno = 0;
         value = strtoull(*text, &end, 10);
         if (errno != 0)
-                return -errno;
+                return -ERANGE;
 
         *text = end;
         *ret = value;

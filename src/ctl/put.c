@@ -68,9 +68,10 @@ int verb_put(struct ctl *ctl) {
         uri = a->operands[0];
         path = a->n_operands > 1 && strcmp(a->operands[1], "-") != 0 ? a->operands[1] : NULL;
         if (path) {
-                fd = opened = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
-                if (fd < 0)
+                opened = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+                if (opened < 0)
                         return report_file("can't read", path, -errno);
+                fd = opened;
         }
 
         if (fstat(fd, &st) < 0)
