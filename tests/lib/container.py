@@ -146,6 +146,7 @@ class Container:
                         if line.startswith("X_NSPAWN_LEADER_PID="):
                             self.leader = int(line.partition("=")[2])
                     if "READY=1" in lines:
+                        self.booted = time.time()
                         break
             except TimeoutError:
                 raise RuntimeError(f"the container did not boot:\n{self.read_console()}") from None
@@ -208,9 +209,10 @@ class Container:
         output = self.run("journalctl", "--output=json", "--all", *matches).stdout
         return [json.loads(line) for line in output.splitlines()]
 
-    def tell(self, lines=60):
-        """The end of the journal, for the report of a failure."""
-        return self.run("journalctl", "--no-pager", "--lines", lines, check=False).stdout
+    def tell(self, lines=40):
+        """The end of the journal since the boot was done, for the report of a failure."""
+        return self.run("journalctl", "--no-pager", f"--since=@{self.booted:.0f}", "--lines", lines,
+                        check=False).stdout
 
 
 def remove_cgroup(cgroup):

@@ -11,7 +11,7 @@ import re
 import sys
 
 POINT = re.compile(r"^(ok|not ok)\b(.*)", re.MULTILINE)
-TAIL_LINES = 60
+EXCERPT_LINES = 60
 
 
 def read_results(path):
@@ -46,6 +46,19 @@ def count(result, output):
     return passed, failed, skipped
 
 
+def excerpt(output, errors):
+    """What to show of a program that failed: what follows each failed point, else the end."""
+    lines, failed, showing = output.splitlines(), [], False
+    for line in lines:
+        if POINT.match(line):
+            showing = line.startswith("not ok")
+            room = EXCERPT_LINES
+        if showing and room > 0:
+            failed.append(line)
+            room -= 1
+    return (failed or lines[-EXCERPT_LINES:]) + errors.splitlines()[-EXCERPT_LINES:]
+
+
 def main():
     total = [0, 0, 0]
     for argument in sys.argv[1:]:
@@ -59,7 +72,7 @@ def main():
             total = [a + b for a, b in zip(total, counts)]
             if counts[1]:
                 print(f"FAILED {configuration}/{name} ({result or 'TAP'}):")
-                for line in (output.splitlines() + errors.splitlines())[-TAIL_LINES:]:
+                for line in excerpt(output, errors):
                     print(f"    {line}")
             elif counts[2]:
                 print(f"SKIPPED {configuration}/{name}: " +
