@@ -39,7 +39,7 @@ enum storage_event {
 struct storage_config {
         const char *directory; /* the store's folder, made when missing; owned by one process at a time */
         const char *view; /* a read-only bind mount of directory/blobs to open bodies through; NULL: none */
-        size_t dictionary_max; /* bytes of address space for the dictionary; 0: 1 TiB */
+        size_t dictionary_max; /* bytes of address space for the dictionary; 0: 1 TiB, or what is to be had */
         size_t inline_max;     /* bodies up to this many bytes live in the dictionary; SIZE_MAX: the default,
                                   2,000 */
         uint64_t object_max;   /* bytes of one body; 0: no limit */

@@ -12,6 +12,7 @@
 #include "writer.h"
 
 #define DICTIONARY_MAX_DEFAULT (UINT64_C(1) << 40)
+#define DICTIONARY_MAX_LEAST   (UINT64_C(1) << 32) /* of a default */
 #define INLINE_MAX_DEFAULT     2000
 #define INLINE_MAX_LIMIT       (UINT64_C(1) << 20)
 
@@ -173,6 +174,7 @@ static int open_dictionary(struct storage *storage,
                            const struct format *format,
                            bool is_new,
                            struct dictionary_state *ret) {
+        uint64_t map_size = config->dictionary_max ?: DICTIONARY_MAX_DEFAULT;
         _cleanup_free_ char *path = NULL;
         int r;
 
@@ -182,8 +184,11 @@ static int open_dictionary(struct storage *storage,
         if (asprintf(&path, "%s/dictionary", config->directory) < 0)
                 return -ENOMEM;
 
-        r = dictionary_open(&storage->dictionary, path, config->dictionary_max ?: DICTIONARY_MAX_DEFAULT,
-                            format->seed, storage->hooks.hash);
+        /* Where the address space is limited a smaller map has to do (valgrind says -EINVAL). */
+        do
+                r = dictionary_open(&storage->dictionary, path, map_size, format->seed, storage->hooks.hash);
+        while ((r == -ENOMEM || r == -EINVAL) && config->dictionary_max == 0 &&
+               (map_size /= 4) >= DICTIONARY_MAX_LEAST);
         if (r < 0)
                 return r;
 

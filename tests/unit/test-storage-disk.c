@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <xxhash.h>
@@ -54,6 +55,38 @@ static void test_reopen(void) {
         /* Numbers go on. */
         assert_ok(put_seeded(&shelf, "big", 2, BIG, &again));
         g_assert_cmpuint(again.etag.generation, >, info.etag.generation + 1);
+        shelf_destroy(&shelf);
+}
+
+/* Where less address space is to be had than the dictionary would like. */
+static void test_little_address_space(void) {
+        struct shelf shelf;
+        int status;
+        pid_t pid;
+
+        shelf_init(&shelf);
+        shelf.config.dictionary_max = 0;
+        pid = fork();
+        g_assert_cmpint(pid, >=, 0);
+        if (pid == 0) {
+                g_autofree char *text = NULL;
+                struct rlimit limit;
+                rlim_t used;
+
+                g_assert_true(g_file_get_contents("/proc/self/statm", &text, NULL, NULL));
+                used = (rlim_t) strtoull(text, NULL, 10) * (rlim_t) sysconf(_SC_PAGESIZE);
+                limit = (struct rlimit){ used + ((rlim_t) 100 << 30), RLIM_INFINITY };
+                g_assert_cmpint(setrlimit(RLIMIT_AS, &limit), ==, 0);
+                shelf_open(&shelf);
+                assert_ok(put_seeded(&shelf, "a", 1, BIG, NULL));
+                shelf_close(&shelf);
+                _exit(0);
+        }
+        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+        g_assert_cmpint(status, ==, 0);
+
+        shelf_open(&shelf);
+        assert_object(&shelf, "a", 1, 1, BIG);
         shelf_destroy(&shelf);
 }
 
@@ -590,6 +623,7 @@ static void test_view(void) {
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/reopen", test_reopen);
+        harness_add("/storage/little-address-space", test_little_address_space);
         harness_add("/storage/formats", test_formats);
         harness_add("/storage/missing-parts", test_missing_parts);
         harness_add("/storage/interrupted-making", test_interrupted_making);
