@@ -108,9 +108,42 @@ static void assert_lists(struct shelf *shelf, GPtrArray *uris) {
         g_assert_cmpuint(count_prefixed(uris, exact), ==, 1);
 }
 
+static unsigned n_done; /* atomic */
+
+static void on_done(_unused_ struct storage_change *change) {
+        (void) __atomic_fetch_add(&n_done, 1, __ATOMIC_RELEASE);
+}
+
+static void wait_done(unsigned n) {
+        uint64_t deadline = clock_usec(CLOCK_MONOTONIC) + 60 * USEC_PER_SEC;
+
+        while (__atomic_load_n(&n_done, __ATOMIC_ACQUIRE) < n) {
+                g_assert_cmpuint(clock_usec(CLOCK_MONOTONIC), <, deadline);
+                g_usleep(200);
+        }
+}
+
+/* All at once: what is to be tested comes after. */
 static void put_all(struct shelf *shelf, GPtrArray *uris) {
-        for (unsigned i = 0; i < uris->len; i++)
-                assert_ok(put(shelf, uris->pdata[i], &i, sizeof(i)));
+        g_autofree struct storage_change *changes = g_new0(struct storage_change, uris->len);
+
+        n_done = 0;
+        for (unsigned i = 0; i < uris->len; i++) {
+                changes[i].kind = STORAGE_PUT;
+                changes[i].uri = uris->pdata[i];
+                changes[i].uri_size = strlen(uris->pdata[i]);
+                changes[i].done = on_done;
+                assert_ok(storage_upload_new(shelf->storage, sizeof(i), &changes[i].upload));
+                assert_ok(storage_upload_write(changes[i].upload, &i, sizeof(i)));
+                assert_ok(storage_upload_finish(changes[i].upload));
+                storage_submit(shelf->storage, &changes[i]);
+        }
+
+        wait_done(uris->len);
+        for (unsigned i = 0; i < uris->len; i++) {
+                assert_ok(changes[i].result);
+                storage_upload_free(changes[i].upload);
+        }
 }
 
 static void test_list(void) {
@@ -266,21 +299,6 @@ struct sent {
         char uri[32];
         int value;
 };
-
-static unsigned n_done; /* atomic */
-
-static void on_done(_unused_ struct storage_change *change) {
-        (void) __atomic_fetch_add(&n_done, 1, __ATOMIC_RELEASE);
-}
-
-static void wait_done(unsigned n) {
-        uint64_t deadline = clock_usec(CLOCK_MONOTONIC) + 60 * USEC_PER_SEC;
-
-        while (__atomic_load_n(&n_done, __ATOMIC_ACQUIRE) < n) {
-                g_assert_cmpuint(clock_usec(CLOCK_MONOTONIC), <, deadline);
-                g_usleep(200);
-        }
-}
 
 static void send_change(struct shelf *shelf,
                         struct sent *sent,
@@ -461,7 +479,7 @@ static void test_chains(void) {
 }
 
 #define STRESS_THREADS 8
-#define STRESS_ROUNDS  400
+#define STRESS_ROUNDS  300
 #define STRESS_URIS    20
 
 /* A body says what it is: of which URI, and how long. */
