@@ -426,11 +426,13 @@ static void time_out(struct connection *connection, struct call *call) {
         struct upload *upload = &call->upload;
         bool sent = upload->step != UPLOAD_HEAD || upload->sent > 0;
 
-        (void) call_fail(call, -ETIMEDOUT, "no answer from %s in %.3g s%s", connection->path,
-                         (double) connection->client->timeout_usec / USEC_PER_SEC,
-                         !sent                                         ? ": nothing was asked"
-                         : verb_changes(call->verb) && !upload->stream ? ": whether it was done is unknown"
-                                                                       : "");
+        if (!call->replied)
+                (void) call_fail(call, -ETIMEDOUT, "no answer from %s in %.3g s%s", connection->path,
+                                 (double) connection->client->timeout_usec / USEC_PER_SEC,
+                                 !sent ? ": nothing was asked"
+                                 : verb_changes(call->verb) && !upload->stream
+                                                 ? ": whether it was done is unknown"
+                                                 : "");
 
         if (!sent) {
                 connection_cut(connection, call);
@@ -490,12 +492,18 @@ static void end_overdue(struct connection *connection) {
 
 void connection_tend(struct connection *connection) {
         objmapper_client *client = connection->client;
-        bool due = connection->state == CONNECTION_CLOSED ||
-                   (connection->state == CONNECTION_PAUSED && connection->retry_usec <= client->now);
+        bool due;
 
         end_overdue(connection);
 
-        if (due && connection->fd < 0 && is_wanted(connection)) {
+        /* Everything is answered here, and nothing more will be begun. */
+        if (connection->draining && connection->state == CONNECTION_OPEN &&
+            connection->n_free == connection->depth)
+                connection_lost(connection);
+
+        due = connection->state == CONNECTION_CLOSED ||
+              (connection->state == CONNECTION_PAUSED && connection->retry_usec <= client->now);
+        if (due && is_wanted(connection)) {
                 int r = connection_open(connection);
 
                 if (r < 0)

@@ -244,6 +244,42 @@ static void test_idle(void) {
         mock_free(mock);
 }
 
+/* A daemon that drains and yet stays: once all is answered there, the client goes on elsewhere. */
+static void script_drains(struct mock *mock) {
+        uint64_t id[2];
+
+        mock->limits.depth = 2;
+        mock_greet(mock);
+        id[0] = mock_skip(mock, PROTO_GET);
+        id[1] = mock_skip(mock, PROTO_GET);
+        mock_notice(mock, PROTO_DRAINING, NULL);
+        mock_reply_copy(mock, id[1], "old");
+        mock_reply_copy(mock, id[0], "old");
+        g_assert_true(mock_at_end(mock));
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "new");
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_drains(void) {
+        struct mock *mock = mock_new(script_drains, NULL);
+        struct answer answers[3] = {};
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_GET, "x");
+
+                for (unsigned i = 0; i < 3; i++)
+                        assert_ok(objmapper_client_submit(client, request, take_answer, &answers[i]));
+                finish(client);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+                assert_data(answers[i].object, i < 2 ? "old" : "new");
+                answer_done(&answers[i]);
+        }
+        mock_free(mock);
+}
+
 /* Requests are left unread, but some were answered: the answers count although sending fails. */
 static void script_unread(struct mock *mock) {
         uint64_t id;
@@ -807,6 +843,7 @@ int main(int argc, char *argv[]) {
         harness_add("/client-lost/losses", test_losses);
         harness_add("/client-lost/partly", test_partly);
         harness_add("/client-lost/idle", test_idle);
+        harness_add("/client-lost/drains", test_drains);
         harness_add("/client-lost/unread", test_unread);
         harness_add("/client-lost/half", test_half);
         harness_add("/client-lost/crash", test_crash);
