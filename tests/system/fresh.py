@@ -39,7 +39,10 @@ def make_root(name, *packages):
             subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(("git", *packages)),
                             release, unfinished], check=True, stdout=output, stderr=output)
         os.chmod(unfinished, 0o755)
-        os.rename(unfinished, root)
+        try:
+            os.rename(unfinished, root)
+        except OSError:  # another run was faster
+            shutil.rmtree(unfinished)
     return root
 
 

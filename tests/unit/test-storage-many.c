@@ -52,7 +52,7 @@ static char *long_uri(const char *head, size_t size, unsigned number) {
         int n = snprintf(uri, size, "%s", head);
 
         memset(uri + n, 'l', size - (size_t) n);
-        (void) snprintf(uri + size - 8, 9, "%08u", number);
+        (void) snprintf(uri + size - 8, 9, "%08u", number % 100000000);
         return uri;
 }
 
