@@ -115,3 +115,8 @@ void proto_head_set_fd(uint8_t p[static PROTO_HEAD_FIXED], uint16_t index, uint1
         store_le16(p + 28, index);
         store_le16(p + 30, count);
 }
+
+void proto_head_set_body(uint8_t p[static PROTO_HEAD_FIXED], uint8_t mode, uint64_t size) {
+        p[6] = mode;
+        store_le64(p + 16, size);
+}

@@ -248,6 +248,9 @@ ssize_t proto_message_encode(const struct proto_message *message, uint8_t *p, si
 /* Writes a descriptor's place into an encoded head: known only when the batch is sent. */
 void proto_head_set_fd(uint8_t p[static PROTO_HEAD_FIXED], uint16_t index, uint16_t count);
 
+/* Likewise how the body comes after all, and its size. */
+void proto_head_set_body(uint8_t p[static PROTO_HEAD_FIXED], uint8_t mode, uint64_t size);
+
 /* 0, or -EINVAL: not 1 to PROTO_URI_MAX bytes, or a NUL among them. */
 int proto_uri_check(const void *uri, size_t size);
 

@@ -109,6 +109,7 @@ static void done(struct job *job) {
 static void begin(struct cold *cold, struct session *session, uint64_t id) {
         cold->job = (struct job){ .run = run, .done = done, .mailbox = session->worker->mailbox };
         cold->request.orphaned = orphaned;
+        count_add(&session->worker->counters.windows_read, 1);
         request_begin(&cold->request, session, id, PROTO_GET);
         request_set_pending(&cold->request, 0);
         job_submit(session->worker->jobs, &cold->job);

@@ -18,6 +18,7 @@ struct counters {
         uint64_t bytes[OP_MODE_MAX];     /* of the bodies of those */
         uint64_t bytes_received;
         uint64_t puts_aborted;
+        uint64_t windows_read;                  /* of files that were not in memory, by jobs */
         uint64_t statuses[COUNTERS_STATUS_MAX]; /* of replies */
 } __attribute__((aligned(64)));
 

@@ -6,7 +6,9 @@
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
+#include "bytes.h"
 #include "deliver.h"
 #include "macro.h"
 #include "session.h"
@@ -460,6 +462,74 @@ static uint32_t fds_allowed(struct session *session) {
         return session->fds_sent >= max ? 0 : MIN(max - session->fds_sent, (uint32_t) session->fds_per_batch);
 }
 
+/* Room for n items at i. */
+static bool insert(struct output *output, uint32_t i, uint32_t n) {
+        for (uint32_t k = 0; k < n; k++)
+                if (!push(output)) {
+                        output->n_items -= k;
+                        return false;
+                }
+
+        for (uint32_t k = output->n_items; k-- > i + n;)
+                *item_at(output, k) = *item_at(output, k - n);
+        return true;
+}
+
+/* The kernel lets the daemon's user have no more descriptors in flight, and those who have them may never take
+ * them: the first one that waits is answered with its bytes, as any get may be. Returns 0 or an error. */
+static int send_body_instead(struct session *session) {
+        struct output *output = session->output;
+        struct counters *counters = &session->worker->counters;
+        struct output_item *item;
+        struct stat st;
+        bool body, rest;
+        uint32_t i = 0;
+        size_t head;
+
+        while (item_at(output, i)->kind != OUTPUT_BYTES || item_at(output, i)->fd < 0)
+                i++;
+
+        item = item_at(output, i);
+        if (fstat(item->fd, &st) < 0)
+                return -errno;
+
+        head = load_le32(item->p);
+        body = st.st_size > 0;
+        rest = item->size > head;
+        if (!insert(output, i + 1, body + rest))
+                return -ENOMEM;
+
+        item = item_at(output, i);
+        if (rest)
+                *item_at(output, i + 1 + body) = (struct output_item){
+                        .kind = OUTPUT_BYTES,
+                        .n_replies = item->n_replies - 1,
+                        .fd = -EBADF,
+                        .size = item->size - head,
+                        .p = item->p + head,
+                        .chunk = item->chunk,
+                };
+        if (body)
+                *item_at(output, i + 1) = (struct output_item){
+                        .kind = OUTPUT_COPY,
+                        .n_replies = 1,
+                        .fd = TAKE_FD(item->fd),
+                        .size = (uint64_t) st.st_size,
+                };
+
+        proto_head_set_body(item->p, OP_COPY, (uint64_t) st.st_size);
+        proto_head_set_fd(item->p, 0, 0);
+        item->fd = close_fd(item->fd);
+        item->size = head;
+        item->n_replies = !body;
+        output->n_fds--;
+        session->output_wait = OUTPUT_READY;
+
+        count_add(&counters->replies[OP_COPY], 1);
+        count_add(&counters->bytes[OP_COPY], (uint64_t) st.st_size);
+        return 0;
+}
+
 /* One sendmsg() of what is in memory at the head of the queue, and of the copied body behind it. */
 static ssize_t send_some(struct session *session) {
         struct output *output = session->output;
@@ -522,11 +592,8 @@ static ssize_t send_some(struct session *session) {
                 session->output_wait = OUTPUT_WAIT_ROOM;
                 return 0;
         }
-        if (n == -ETOOMANYREFS) {
-                session->output_wait = OUTPUT_WAIT_RETRY;
-                worker_arm_retry(session->worker);
-                return 0;
-        }
+        if (n == -ETOOMANYREFS)
+                return send_body_instead(session);
         if (n == -EINTR)
                 return 0;
         if (n < 0)

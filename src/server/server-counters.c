@@ -78,6 +78,7 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit_array(byte_names, ARRAY_SIZE(byte_names), sum.bytes, visit, userdata);
         visit("bytes_received", sum.bytes_received, userdata);
         visit("puts_aborted", sum.puts_aborted, userdata);
+        visit("windows_read", sum.windows_read, userdata);
         visit_array(status_names, ARRAY_SIZE(status_names), sum.statuses, visit, userdata);
 
         storage_get_stats(server->storage, &stats);

@@ -43,7 +43,8 @@ static void on_worker_drained(struct mail *mail) {
                 return;
 
         server->drain_timer = sd_event_source_disable_unref(server->drain_timer);
-        server->drained(server->drained_userdata);
+        if (server->drained)
+                server->drained(server->drained_userdata);
 }
 
 void server_worker_drained(struct server *server, struct worker *worker) {

@@ -323,6 +323,10 @@ static bool may_begin(const struct session *session, uint16_t type) {
             output_size(session) + session->reserved >= session->limits.output_max)
                 return false;
 
+        /* Files that wait to be sent are open: a session that is stuck holds no more than it has. */
+        if (session->output_wait != OUTPUT_READY && session->output->n_fds > 0)
+                return false;
+
         return type == PROTO_DATA || type == PROTO_END || type == PROTO_ABORT ||
                session->n_pending + output_n_replies(session) < session->depth;
 }

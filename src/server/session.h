@@ -34,10 +34,9 @@ struct session_limits {
 /* What the output waits for. */
 enum output_wait {
         OUTPUT_READY,
-        OUTPUT_WAIT_ROOM,  /* for room in the socket */
-        OUTPUT_WAIT_FDS,   /* for the client to receive descriptors */
-        OUTPUT_WAIT_RETRY, /* for the worker's timer */
-        OUTPUT_WAIT_BODY,  /* for a body to come from the disk */
+        OUTPUT_WAIT_ROOM, /* for room in the socket */
+        OUTPUT_WAIT_FDS,  /* for the client to receive descriptors */
+        OUTPUT_WAIT_BODY, /* for a body to come from the disk */
 };
 
 struct session {

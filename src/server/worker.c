@@ -14,7 +14,6 @@
 
 #define EVENTS_MAX         256
 #define FREE_MAX           32 /* buffers of a kind that are kept */
-#define RETRY_USEC         (20 * USEC_PER_MSEC)
 #define SWEEP_USEC_MIN     (50 * USEC_PER_MSEC)
 #define SWEEP_USEC_MAX     USEC_PER_SEC
 #define SWEEPS_PER_TIMEOUT 8
@@ -88,22 +87,6 @@ void worker_watch_timeout(struct worker *worker, uint64_t timeout_usec) {
                                                               : MIN(interval, worker->sweep_interval_usec);
         (void) sd_event_source_set_time_relative(worker->sweep, worker->sweep_interval_usec);
         (void) sd_event_source_set_enabled(worker->sweep, SD_EVENT_ON);
-}
-
-static int on_retry(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata) {
-        struct worker *worker = userdata;
-
-        for (struct session *session = worker->sessions; session; session = session->next)
-                if (session->output_wait == OUTPUT_WAIT_RETRY) {
-                        session->output_wait = OUTPUT_READY;
-                        worker_queue_turn(worker, session);
-                }
-        return 0;
-}
-
-void worker_arm_retry(struct worker *worker) {
-        (void) sd_event_source_set_time_relative(worker->retry, RETRY_USEC);
-        (void) sd_event_source_set_enabled(worker->retry, SD_EVENT_ONESHOT);
 }
 
 void worker_check_drained(struct worker *worker) {
@@ -269,13 +252,6 @@ int worker_new(struct worker **ret, struct server *server) {
         if (r < 0)
                 return r;
 
-        r = sd_event_add_time(worker->event, &worker->retry, CLOCK_MONOTONIC, 0, 0, on_retry, worker);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(worker->retry, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-
         if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, sd_event_get_fd(worker->event),
                       &(struct epoll_event){ .events = EPOLLIN }) < 0)
                 return -errno;
@@ -339,7 +315,6 @@ void worker_free(struct worker *worker) {
         free_kept(worker);
         storage_object_done(&worker->object);
         sd_event_source_disable_unref(worker->sweep);
-        sd_event_source_disable_unref(worker->retry);
         sd_event_unref(worker->event);
         close_fd(worker->epoll_fd);
         close_fd(worker->pipe_read);

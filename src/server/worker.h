@@ -39,7 +39,6 @@ struct worker {
         sd_event *event;
         struct mailbox *mailbox;
         sd_event_source *sweep; /* looks for deadlines that passed */
-        sd_event_source *retry; /* for sessions that wait for nothing that epoll knows of */
         uint64_t sweep_interval_usec;
         uint64_t now_usec; /* CLOCK_MONOTONIC_COARSE, at this turn */
 
@@ -87,8 +86,6 @@ void worker_run_once(struct worker *worker, int timeout_msec);
 
 /* Gives the session a turn after those that are waiting for theirs. */
 void worker_queue_turn(struct worker *worker, struct session *session);
-/* Gives every session that asked for it (session->retry) a turn soon. */
-void worker_arm_retry(struct worker *worker);
 /* Makes sure that deadlines of timeout_usec are looked at often enough. 0: none. */
 void worker_watch_timeout(struct worker *worker, uint64_t timeout_usec);
 /* To be called when a session or a request has ended: tells the server when that was the last of a drain. */

@@ -248,6 +248,57 @@ def test_bodies_without_room_for_descriptors(daemon):
         assert not peer.batches
 
 
+def test_cold_bodies(daemon):
+    """Files that are not in the page cache: the same bytes, read by others than the workers."""
+    sizes = [size for size in SIZES if size > 2000]
+    read_before = common.stats(daemon)["windows_read"]
+    evicted = False
+    with common.Unchanged(daemon), wire.Peer(daemon.reader) as peer:
+        for mode in (wire.OP_COPY, wire.OP_SPLICE, wire.OP_AUTO):
+            for _ in range(3):
+                evicted = evict(daemon) or evicted
+                ids = {peer.new_id(): size for size in sizes}
+                peer.send(*(wire.frame(wire.GET, id_, wire.uri(f"size/{size}"), mode=mode)
+                            for id_, size in ids.items()))
+                for _ in sizes:
+                    reply = peer.receive()
+                    size = ids[reply.id]
+                    assert reply.status == wire.OK and reply.content() == bytes_of(size, size)
+                    reply.close()
+                evict(daemon)
+                reply = peer.ask(wire.GET, wire.uri("size/5000001"), wire.range_(3000000, 5), mode=mode)
+                assert reply.body == bytes_of(5000001, 5000001)[3000000:3000005]
+        # Sessions that end while a body of theirs is on its way from the disk.
+        for mode in (wire.OP_COPY, wire.OP_SPLICE):
+            evict(daemon)
+            with wire.Peer(daemon.reader, mode=mode) as leaving:
+                leaving.send(*(wire.frame(wire.GET, leaving.new_id(), wire.uri(f"size/{size}")) for size in sizes))
+    if evicted:
+        assert common.stats(daemon)["windows_read"] > read_before
+
+
+def evict(daemon):
+    """Puts the bodies out of the page cache; False: the file system keeps them there."""
+    largest = None
+    for folder, _, names in os.walk(daemon.store / "blobs"):
+        for name in names:
+            fd = os.open(os.path.join(folder, name), os.O_RDONLY)
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if os.fstat(fd).st_size == 5000001:
+                largest = os.dup(fd)
+            os.close(fd)
+    try:
+        os.preadv(largest, [bytearray(1)], 0, os.RWF_NOWAIT)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(largest)
+
+
 def test_descriptors_are_independent(daemon):
     with wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as one, wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as two:
         first = one.ask(wire.GET, wire.uri("size/65537")).fd
