@@ -24,8 +24,8 @@ enum exit_code {
         EXIT_NOT_PERMITTED = 5,
         EXIT_NO_DAEMON = 6,
         EXIT_NO_ROOM = 7, /* no space, a quota, too large, or the store is read-only */
-        EXIT_UNKNOWN = 8, /* the daemon went away: whether the change was made is not known */
-        EXIT_BUSY = 9,    /* a limit of the moment, or no answer in time */
+        EXIT_UNKNOWN = 8, /* no answer to a change: whether it was made is not known */
+        EXIT_BUSY = 9,    /* a limit of the moment, or no answer to what changes nothing */
 };
 
 /* A piece of an object, as --range says it. */
