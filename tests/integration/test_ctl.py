@@ -148,6 +148,33 @@ def test_ranges(daemon):
         fails(daemon.ctl("get", "ranged", f"--range={text}", check=False), USAGE, "--range:", "0-99")
 
 
+def test_last_bytes_of_what_is_replaced_meanwhile(daemon):
+    daemon.ctl("put", "ranged", input=b"old, and longer")
+    path = str(work / "between.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def pass_on():
+        """Hello, stat and get come one after the other; before the get another object is put."""
+        client, _ = listener.accept()
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(daemon.reader)
+            for number in range(3):
+                request = client.recv(65536)
+                if number == 2:
+                    daemon.ctl("put", "ranged", input=b"new, but just as long")
+                server.sendall(request)
+                client.sendall(server.recv(65536))
+            client.recv(1)
+
+    thread = threading.Thread(target=pass_on)
+    thread.start()
+    fails(run("get", "ranged", "--range=-4", "--socket", path), BUSY, "was replaced meanwhile")
+    thread.join()
+    listener.close()
+
+
 # ---- get -o ----
 
 def test_output_appears_whole_or_not_at_all(daemon):
