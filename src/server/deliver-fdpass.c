@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "deliver.h"
 
-#include "macro.h"
+#include "cleanup.h"
 #include "session.h"
 #include "worker.h"
 

@@ -45,7 +45,8 @@ int server_add_listener(struct server *server, int fd, enum access_role role);
 void server_reconfigure(struct server *server, const struct server_config *config);
 
 /* Stops accepting, tells every session, finishes what they had begun, closes them; then calls drained once,
- * on the caller's loop. A client that takes no answer is dropped after timeout_usec. */
+ * on the caller's loop. A put is begun when all of its body, or its end, was read: one that is not whole is given
+ * up without an answer, like a request that was not read. A client that takes no answer is dropped after timeout_usec. */
 void server_drain(struct server *server,
                   uint64_t timeout_usec,
                   void (*drained)(void *userdata),
