@@ -326,7 +326,7 @@ int connection_open(struct connection *connection) {
 
         connection->fd = TAKE_FD(fd);
         connection->state = CONNECTION_GREETING;
-        connection->draining = connection->output_broken = false;
+        connection->draining = connection->drained = connection->output_broken = false;
         connection->no_splice = false;
         connection->refused_usec = 0;
         connection->refusal = 0;
@@ -369,7 +369,7 @@ static void end_calls(struct connection *connection, struct call_list *list, int
 
                 if (!call->replied) {
                         if (r == 0)
-                                r = call_check_retry(call, connection->draining);
+                                r = call_check_retry(call, connection->drained);
                         if (r == 0) {
                                 connection_requeue(connection, call);
                                 continue;

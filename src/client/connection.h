@@ -31,6 +31,7 @@ struct connection {
         bool wanted;        /* somebody waits for the greeting alone */
         int wanted_error;   /* why it did not come to that */
         bool draining;      /* the daemon begins nothing more here */
+        bool drained;       /* ... and has answered all that it had begun */
         bool output_broken; /* it reads nothing more; its answers may still come */
         bool output_armed;  /* the epoll set tells when the socket takes more */
         int refusal;        /* why it is paused: of connect(2), negative; 0: it was lost */

@@ -36,6 +36,9 @@ static int take_notice(struct connection *connection, const struct proto_message
         case PROTO_DRAINING:
                 connection->draining = true;
                 return 0;
+        case PROTO_DRAINED:
+                connection->draining = connection->drained = true;
+                return 0;
         case PROTO_BUSY:
                 connection_fail(connection, -EBUSY, "the daemon behind %s takes no more connections: %s",
                                 connection->path, remark(text, sizeof(text), message));

@@ -41,6 +41,7 @@ static const char *const status_names[] = {
         [PROTO_ABORTED] = "aborted",
         [PROTO_READ_ONLY] = "read-only",
         [PROTO_DRAINING] = "draining",
+        [PROTO_DRAINED] = "drained",
 };
 
 static const char *lookup(const char *const *names, size_t n, size_t i) {

@@ -74,7 +74,8 @@ enum proto_status {
         PROTO_BAD_CHECKSUM = 28, /* the body is not what the publisher said */
         PROTO_ABORTED = 29,      /* a streamed put ended by ABORT */
         PROTO_READ_ONLY = 30,    /* the store can't be written at present */
-        PROTO_DRAINING = 31, /* in a notice: nothing read after it is begun, everything begun is answered */
+        PROTO_DRAINING = 31,     /* in a notice: nothing more is begun, what was begun will be answered */
+        PROTO_DRAINED = 32,      /* in a notice: all that was begun is answered; the stream ends behind it */
 };
 
 /* Flags of a frame. A receiver refuses a frame with an unknown flag of the lower four, and ignores the upper

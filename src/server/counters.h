@@ -8,7 +8,7 @@
 
 #include "protocol.h"
 
-#define COUNTERS_STATUS_MAX (PROTO_DRAINING + 1)
+#define COUNTERS_STATUS_MAX (PROTO_DRAINED + 1)
 
 struct counters {
         uint64_t sessions_total;

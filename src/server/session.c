@@ -132,9 +132,12 @@ void session_drop(struct session *session, int error, const char *reason) {
         session_close(session);
 }
 
-static void close_when_answered(struct session *session) {
-        if (session->closing && !session->dead && session->n_pending == 0 && !session->output)
-                session_close(session);
+static void add_notice(struct session *session, uint16_t status, const char *text) {
+        struct proto_message notice = reply_message(PROTO_NOTICE, 0, status);
+
+        notice.head.type = PROTO_NOTICE;
+        reply_set_text(&notice, text);
+        output_add(session, &notice);
 }
 
 /* Nothing more is read. What was begun is answered; a put that is not whole was not begun. */
@@ -157,14 +160,11 @@ void session_break(struct session *session, int error, const char *reason) {
 }
 
 void session_finish(struct session *session, uint16_t status, const char *text) {
-        struct proto_message notice = reply_message(PROTO_NOTICE, 0, status);
-
         if (session->closing)
                 return;
 
-        notice.head.type = PROTO_NOTICE;
-        reply_set_text(&notice, text);
-        output_add(session, &notice);
+        add_notice(session, status, text);
+        session->draining = status == PROTO_DRAINING;
         stop_reading(session);
         worker_queue_turn(session->worker, session);
 }
@@ -570,6 +570,22 @@ static void flush(struct session *session) {
                 session_close(session);
         else if (r < 0)
                 session_drop(session, r, "its answers can't be sent");
+}
+
+static bool is_answered(const struct session *session) {
+        return session->closing && !session->dead && session->n_pending == 0 && !session->output;
+}
+
+static void close_when_answered(struct session *session) {
+        if (is_answered(session) && session->draining) {
+                /* Without it, the client can't tell this end from one that swallowed an answer. */
+                session->draining = false;
+                add_notice(session, PROTO_DRAINED, "all that was begun is answered");
+                flush(session);
+        }
+
+        if (is_answered(session))
+                session_close(session);
 }
 
 static bool drop_broken(struct session *session) {

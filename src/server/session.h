@@ -62,9 +62,10 @@ struct session {
         uint32_t depth;
 
         bool turn_queued;
-        bool closing; /* no more is read; closed when all that was begun is answered */
-        bool dead;    /* closed, to be freed */
-        int broken;   /* the error for which it will be dropped at the end of its turn */
+        bool closing;  /* no more is read; closed when all that was begun is answered */
+        bool draining; /* ... and the client is then told so */
+        bool dead;     /* closed, to be freed */
+        int broken;    /* the error for which it will be dropped at the end of its turn */
         const char *broken_reason;
         bool big_buffer; /* SO_SNDBUF was raised */
 

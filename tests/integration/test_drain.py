@@ -13,17 +13,18 @@ from daemon import Daemon
 
 
 def drain(peer):
-    """Replies by id until the end, and whether the notice came."""
-    replies, noticed = {}, False
+    """Replies by id until the end, and whether both notices came, the second as the last thing."""
+    replies, notices = {}, []
     while True:
         try:
             reply = peer.receive()
         except (wire.Closed, ConnectionResetError):
-            return replies, noticed
+            return replies, notices == [wire.DRAINING, wire.DRAINED]
         if reply.type == wire.NOTICE:
-            assert (reply.id, reply.status) == (0, wire.DRAINING)
-            noticed = True
+            assert reply.id == 0
+            notices.append(reply.status)
         else:
+            assert wire.DRAINED not in notices
             reply.close()
             replies[reply.id] = reply
 

@@ -43,7 +43,8 @@ static void reply_to(struct mock *mock, uint16_t verb, uint64_t id) {
 struct loss {
         const char *name;
         enum objmapper_verb verb;
-        bool conditional, drained;
+        bool conditional;
+        enum proto_status notice; /* that the daemon sent before; 0: none */
         enum proto_status second; /* the answer of the second connection, when it is asked again */
         int result;
 };
@@ -58,19 +59,22 @@ static const struct loss losses[] = {
         { "purge", .verb = OBJMAPPER_PURGE },
         { "remove", .verb = OBJMAPPER_REMOVE },
         { "remove, done the first time", .verb = OBJMAPPER_REMOVE, .second = PROTO_ABSENT },
-        { "remove, absent all along", .verb = OBJMAPPER_REMOVE, .drained = true, .second = PROTO_ABSENT,
-          .result = -ENOENT },
+        { "remove, absent all along", .verb = OBJMAPPER_REMOVE, .notice = PROTO_DRAINED,
+          .second = PROTO_ABSENT, .result = -ENOENT },
         { "put, refused the second time", .verb = OBJMAPPER_PUT, .second = PROTO_NO_SPACE,
           .result = -EINPROGRESS },
         { "conditional put", .verb = OBJMAPPER_PUT, .conditional = true, .result = -EINPROGRESS },
         { "conditional set-metadata", .verb = OBJMAPPER_SET_METADATA, .conditional = true,
           .result = -EINPROGRESS },
         { "conditional remove", .verb = OBJMAPPER_REMOVE, .conditional = true, .result = -EINPROGRESS },
-        { "drained put", .verb = OBJMAPPER_PUT, .drained = true },
-        { "drained, refused the second time", .verb = OBJMAPPER_PUT, .drained = true,
+        { "drained put", .verb = OBJMAPPER_PUT, .notice = PROTO_DRAINED },
+        { "drained, refused the second time", .verb = OBJMAPPER_PUT, .notice = PROTO_DRAINED,
           .second = PROTO_NO_SPACE, .result = -ENOSPC },
-        { "drained conditional put", .verb = OBJMAPPER_PUT, .drained = true, .conditional = true },
-        { "drained conditional remove", .verb = OBJMAPPER_REMOVE, .drained = true, .conditional = true },
+        { "drained conditional put", .verb = OBJMAPPER_PUT, .notice = PROTO_DRAINED, .conditional = true },
+        { "killed while draining", .verb = OBJMAPPER_PUT, .notice = PROTO_DRAINING, .conditional = true,
+          .result = -EINPROGRESS },
+        { "drained conditional remove", .verb = OBJMAPPER_REMOVE, .notice = PROTO_DRAINED,
+          .conditional = true },
 };
 
 static void script_losses(struct mock *mock) {
@@ -80,8 +84,8 @@ static void script_losses(struct mock *mock) {
 
                 mock_greet(mock);
                 (void) mock_skip(mock, (uint16_t) loss->verb);
-                if (loss->drained)
-                        mock_notice(mock, PROTO_DRAINING, "stopping");
+                if (loss->notice)
+                        mock_notice(mock, loss->notice, "stopping");
                 mock_close(mock);
                 if (loss->result == -EINPROGRESS && loss->conditional)
                         continue;
@@ -289,7 +293,7 @@ static void script_unread(struct mock *mock) {
         id = mock_skip(mock, PROTO_PUT);
         (void) mock_skip(mock, PROTO_PUT);
         mock_reply_put(mock, id, 1);
-        mock_notice(mock, PROTO_DRAINING, NULL);
+        mock_notice(mock, PROTO_DRAINED, NULL);
         mock_greet(mock);
         for (unsigned i = 1; i < 40; i++)
                 mock_reply_put(mock, mock_skip(mock, PROTO_PUT), 1);

@@ -69,6 +69,7 @@ static void test_fields(void) {
                 { PROTO_LIST, 0, H(PREFIX), H(CURSOR) | H(LIMIT) },
                 { PROTO_STATS, 0, 0, 0 },
                 { PROTO_NOTICE, PROTO_DRAINING, 0, H(TEXT) },
+                { PROTO_NOTICE, PROTO_DRAINED, 0, H(TEXT) },
                 { PROTO_REPLY | PROTO_HELLO, 0, H(LIMITS), H(TEXT) },
                 { PROTO_REPLY | PROTO_GET, 0, H(INFO), H(METADATA) | H(RANGE) | H(TEXT) },
                 { PROTO_REPLY | PROTO_STAT, 0, H(INFO) | H(USAGE), H(METADATA) | H(TEXT) },
@@ -252,7 +253,7 @@ static void test_names(void) {
         g_assert_cmpstr(proto_type_name(PROTO_NOTICE + 1), ==, "unknown");
         g_assert_cmpstr(proto_type_name(0xffff), ==, "unknown");
 
-        for (unsigned status = PROTO_ABSENT; status <= PROTO_DRAINING; status++)
+        for (unsigned status = PROTO_ABSENT; status <= PROTO_DRAINED; status++)
                 g_assert_cmpstr(proto_status_name(status), !=, "unknown");
         g_assert_cmpstr(proto_status_name(PROTO_OK), ==, "ok");
         g_assert_cmpstr(proto_status_name(2), ==, "unknown");

@@ -29,7 +29,7 @@ FDPASS, COPY, SPLICE, AUTO = 1, 2, 3, 4
 OK, NOT_MODIFIED = 0, 1
 STATUS = dict(absent=16, exists=17, expired=18, too_large=19, no_space=20, busy=21, not_permitted=22,
               bad_request=23, unsupported=24, internal=25, conflict=26, bad_range=27, bad_checksum=28,
-              aborted=29, read_only=30, draining=31)
+              aborted=29, read_only=30, draining=31, drained=32)
 MUST = 0x8000
 STREAM = 1
 TO_END = 2**64 - 1
@@ -327,6 +327,7 @@ def good():
     yield message('stats-reply', Message(reply('stats'), body=70))
     yield message('stats-reply-busy', Message(reply('stats'), ('text', b'later'), status=STATUS['busy']))
     yield message('notice-draining', Message(T['notice'], ('text', b'stopping'), id=0, status=STATUS['draining']))
+    yield message('notice-drained', Message(T['notice'], id=0, status=STATUS['drained']))
     yield message('notice-busy', Message(T['notice'], id=0, status=STATUS['busy']))
     yield message('notice-reply', Message(reply('notice'), status=STATUS['bad_request']))
 
