@@ -83,7 +83,7 @@ class BareMachine:
              environment.items()), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
             timeout=timeout)
-        assert result.returncode == 0, f"{command}: exit status {result.returncode}\n{result.stdout[-8000:]}"
+        assert result.returncode == 0, f"{command}: exit status {result.returncode}\n{result.stdout[-20000:]}"
         return result
 
 
