@@ -31,9 +31,10 @@ def fetch_all(host):
 
 def test_put_recursively(host):
     candidates = ("/usr/share/doc", "/usr/share/man", "/usr/include", "/usr/share")
-    folder = next((path for path in candidates if count_files(path) >= WANTED), None)
-    assert folder, "no folder with enough files"
-    stored.update(folder=folder, count=count_files(folder))
+    counts = {path: count_files(host.path(path)) for path in candidates}
+    folder = next((path for path, count in counts.items() if count >= WANTED), None)
+    assert folder, f"no folder with enough files: {counts}"
+    stored.update(folder=folder, count=counts[folder])
     host.start_again()
     result = host.ctl("put", "--recursive", folder, "share/", timeout=600)
     print(f"# {folder}: {stored['count']} files: {(result.stdout + result.stderr).strip()}")
