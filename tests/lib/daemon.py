@@ -171,9 +171,14 @@ class Daemon:
             kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("stdout", subprocess.PIPE)
         kwargs.setdefault("stderr", subprocess.PIPE)
-        result = subprocess.run(
-            [build_path("src/ctl/objmapperctl"), f"--socket={self.reader}", f"--publish-socket={self.publisher}",
-             *arguments], check=False, timeout=timeout, **kwargs)
+        tool = build_path("src/ctl/objmapperctl")
+        if "user" in kwargs:  # who may have no way into the build directory
+            for file in (tool, build_path("src/client/libobjmapper.so.1")):
+                shutil.copy(file, self.base)
+            tool = self.base / tool.name
+            kwargs["env"] = {**os.environ, "LD_LIBRARY_PATH": str(self.base)}
+        result = subprocess.run([tool, f"--socket={self.reader}", f"--publish-socket={self.publisher}", *arguments],
+                                check=False, timeout=timeout, **kwargs)
         if check and result.returncode != 0:
             raise AssertionError(f"objmapperctl {arguments}: exit status {result.returncode}\n"
                                  f"{result.stdout}\n{result.stderr}\n{self.log()}")
