@@ -147,6 +147,8 @@ static void explain_permission(char *buffer, size_t size, const char *path) {
 
         if (stat(path, &st) < 0)
                 (void) snprintf(buffer, size, "not permitted to enter the folder of %s", path);
+        else if (!(st.st_mode & S_IWGRP))
+                (void) snprintf(buffer, size, "not permitted to connect to %s: only its owner is", path);
         else if (getgrgid_r(st.st_gid, &group, memory, sizeof(memory), &found) == 0 && found)
                 (void) snprintf(buffer, size,
                                 "not permitted to connect to %s: become a member of the group %s "
