@@ -127,26 +127,31 @@ int call_fail(struct call *call, int error, const char *format, ...) {
         return error;
 }
 
-void call_conclude(struct call *call) {
-        const char *words;
+void call_fail_body(struct call *call, int error) {
+        (void) call_fail(call, error, "can't %s the body: %s", call->output >= 0 ? "write" : "keep",
+                         strerror(-error));
+}
 
-        if (call->error == 0)
+void call_conclude(struct call *call) {
+        if (call->error == 0) {
                 upload_move_source(&call->upload);
-        else if (call->upload.error < 0)
+                return;
+        }
+
+        if (call->upload.error < 0)
                 (void) call_fail(call, call->upload.error, "can't read what is to be put: %s",
                                  error_meaning(call->upload.error));
-        else if (call->maybe_done && call->verb == OBJMAPPER_REMOVE && call->error == -ENOENT) {
+
+        /* An earlier connection may have done it, whatever is said now. */
+        if (call->maybe_done && call->verb == OBJMAPPER_REMOVE && call->error == -ENOENT) {
                 const struct proto_message nothing = {};
 
                 call->error = object_new(&call->object, call->uri, &nothing);
-        } else if (call->maybe_done && call->error != -EINPROGRESS) {
-                words = call->text ?: error_meaning(call->error);
+        } else if (call->maybe_done && call->error != -EINPROGRESS)
                 (void) call_fail(call, -EINPROGRESS,
-                                 "outcome unknown: the daemon went away before it answered, and asked again "
-                                 "it "
-                                 "says: %s",
-                                 words);
-        }
+                                 "outcome unknown: the daemon went away before it answered, and the second "
+                                 "time: %s",
+                                 call->text ?: error_meaning(call->error));
 }
 
 void call_explain(const struct call *call, char *buffer, size_t size) {

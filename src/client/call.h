@@ -77,6 +77,8 @@ int call_check_retry(struct call *call, bool drained);
 
 /* Formats its text; error is what to report. Returns error. */
 int call_fail(struct call *call, int error, const char *format, ...) _printf_(3, 4);
+/* The same for a body that came and found no place: the caller's output, or memory. */
+void call_fail_body(struct call *call, int error);
 /* The last word on its answer, with what is known here and not to the daemon. */
 void call_conclude(struct call *call);
 /* What went wrong, in words. */

@@ -39,6 +39,14 @@ static struct call *first_waiting(const struct connection *connection) {
         return TAILQ_FIRST(&connection->waiting) ?: TAILQ_FIRST(&connection->waiting_streams);
 }
 
+/* Whether a daemon was there for one of those that wait: each of these is at the head of its list. */
+static bool was_served(const struct connection *connection) {
+        const struct call *call = TAILQ_FIRST(&connection->waiting);
+        const struct call *stream = TAILQ_FIRST(&connection->waiting_streams);
+
+        return (call && call->attempts > 0) || (stream && stream->attempts > 0);
+}
+
 static bool is_wanted(const struct connection *connection) {
         return connection->wanted || first_waiting(connection);
 }
@@ -252,7 +260,6 @@ static int make_hello(struct connection *connection) {
 /* What connect(2) said, as an error of ours, or 0: it is to be tried again. */
 static int refused(struct connection *connection, int error) {
         objmapper_client *client = connection->client;
-        struct call *call = first_waiting(connection);
         char words[WORDS_MAX];
 
         /* The daemon's backlog is full. */
@@ -262,7 +269,7 @@ static int refused(struct connection *connection, int error) {
         }
 
         /* A daemon that was there a moment ago may come back. */
-        if ((error == -ENOENT || error == -ECONNREFUSED) && call && call->attempts > 0) {
+        if ((error == -ENOENT || error == -ECONNREFUSED) && was_served(connection)) {
                 uint64_t patience = client->timeout_usec > 0 ? client->timeout_usec : REFUSED_USEC;
 
                 if (connection->refused_usec == 0)
@@ -370,6 +377,8 @@ static void end_calls(struct connection *connection, struct call_list *list, int
                 if (!call->replied) {
                         if (r == 0)
                                 r = call_check_retry(call, connection->drained);
+                        else if (verb_changes(call->verb) && upload_acted_on(&call->upload))
+                                r = -EINPROGRESS;
                         if (r == 0) {
                                 connection_requeue(connection, call);
                                 continue;
@@ -383,10 +392,17 @@ static void end_calls(struct connection *connection, struct call_list *list, int
 }
 
 static void end(struct connection *connection, int error, const char *words) {
-        if (connection->receiving && connection->download.kind == DOWNLOAD_OUTPUT)
-                connection->receiving->output_begun = connection->download.left < connection->download.size;
+        struct call *receiving;
 
         drop_abandoned(connection);
+
+        receiving = connection->receiving;
+        if (receiving && connection->download.error < 0) { /* the rest would have had no place, either */
+                call_fail_body(receiving, connection->download.error);
+                connection_cut(connection, receiving);
+        } else if (receiving && connection->download.kind == DOWNLOAD_OUTPUT)
+                receiving->output_begun = connection->download.left < connection->download.size;
+
         end_calls(connection, &connection->parked, error, words);
         end_calls(connection, &connection->pending, error, words);
         close_socket(connection);
@@ -425,14 +441,15 @@ void connection_fail(struct connection *connection, int error, const char *forma
 static void time_out(struct connection *connection, struct call *call) {
         struct upload *upload = &call->upload;
         bool sent = upload->step != UPLOAD_HEAD || upload->sent > 0;
+        bool unknown = verb_changes(call->verb) &&
+                       (!upload->stream || (upload->step >= UPLOAD_END && !upload->gave_up));
 
         if (!call->replied)
                 (void) call_fail(call, -ETIMEDOUT, "no answer from %s in %.3g s%s", connection->path,
                                  (double) connection->client->timeout_usec / USEC_PER_SEC,
-                                 !sent ? ": nothing was asked"
-                                 : verb_changes(call->verb) && !upload->stream
-                                                 ? ": whether it was done is unknown"
-                                                 : "");
+                                 !sent     ? ": nothing was asked"
+                                 : unknown ? ": whether it was done is unknown"
+                                           : "");
 
         if (!sent) {
                 connection_cut(connection, call);

@@ -101,6 +101,8 @@ static void begin_body(struct connection *connection,
 
 /* A passed descriptor, or that it was lost. 1: the call is asked again. */
 static int take_fd(struct connection *connection, struct call *call, objmapper_object *object, int fd) {
+        int r;
+
         if (fd < 0) {
                 if (!connection->client->fd_fallback)
                         return -ENOLINK;
@@ -119,7 +121,11 @@ static int take_fd(struct connection *connection, struct call *call, objmapper_o
                 return 0;
         }
 
-        return transfer_file(fd, 0, object->body_size, call->output);
+        r = transfer_file(fd, 0, object->body_size, call->output);
+        if (r < 0)
+                call_fail_body(call, r);
+
+        return r;
 }
 
 static bool range_fits(const struct call *call, const struct proto_message *message) {
@@ -253,6 +259,13 @@ static int take_message(struct connection *connection, const struct proto_messag
                 return -EPROTO;
         }
 
+        if (call->verb == OBJMAPPER_PUT && !upload_acted_on(&call->upload)) {
+                connection_fail(connection, -EPROTO,
+                                "the daemon behind %s says \"done\" before it has the whole body",
+                                connection->path);
+                return -EPROTO;
+        }
+
         return take_success(connection, call, message, &fd);
 }
 
@@ -269,8 +282,8 @@ static void end_body(struct connection *connection) {
         download_end(&connection->download);
 
         if (call && !call->abandoned) {
-                if (call->error == 0)
-                        call->error = r;
+                if (call->error == 0 && r < 0)
+                        call_fail_body(call, r);
                 if (call->error == 0)
                         call->object = TAKE_PTR(object);
         }
@@ -294,10 +307,6 @@ static bool body_moved(struct connection *connection) {
 
         /* Nobody wants the rest, and it is long. */
         if (download->error < 0 && download->left > UNWANTED_MAX) {
-                if (call && !call->abandoned) {
-                        call->error = download->error;
-                        connection_cut(connection, call);
-                }
                 connection_lost(connection);
                 return false;
         }

@@ -68,10 +68,11 @@ enum objmapper_verb {
  * What happened on the way:
  * - EHOSTDOWN: no daemon is listening there
  * - ETIMEDOUT: no answer in time (objmapper_client_set_timeout()); a change has an unknown outcome then
- * - EINPROGRESS: outcome unknown: the daemon went away, and the change may or may not have been made
+ * - EINPROGRESS: outcome unknown: the daemon went away, or sent nonsense, and the change may or may not have
+ *   been made
  * - ECONNRESET: the daemon went away, nothing was changed, and the request can't be repeated by the library:
  *   a put whose body came from a pipe, a get whose output had begun, or too many connections lost in a row
- * - EPROTO: what listens there does not speak the protocol; a change has an unknown outcome then
+ * - EPROTO: what listens there does not speak the protocol; a change was not sent whole
  * - ENOLINK: the descriptor was lost: this process has none free (objmapper_client_set_fd_fallback())
  * - ENODATA: the put's descriptor ended before the announced size: nothing was stored
  *

@@ -217,6 +217,43 @@ static void test_partly(void) {
         mock_free(mock);
 }
 
+/* A file that was put, perhaps, and is shorter when it is put again: that it can't be is not that it was not. */
+static void script_shorter(struct mock *mock) {
+        int *fd = mock->userdata;
+        struct frame frame;
+        uint64_t id;
+
+        mock_greet(mock);
+        do {
+                mock_read(mock, 0, &frame);
+                frame_done(&frame);
+        } while (frame.message.head.type != PROTO_END);
+        assert_ok(ftruncate(*fd, 0));
+        mock_greet(mock);
+        id = mock_skip(mock, PROTO_PUT);
+        do {
+                mock_read(mock, 0, &frame);
+                frame_done(&frame);
+        } while (frame.message.head.type != PROTO_ABORT);
+        mock_reply_error(mock, PROTO_PUT, id, PROTO_ABORTED, NULL);
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_shorter(void) {
+        _cleanup_close_ int fd = memfd_create("source", MFD_CLOEXEC);
+        struct mock *mock = mock_new(script_shorter, &fd);
+
+        assert_ok(ftruncate(fd, (off_t) BIG_SIZE));
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+
+                assert_errno(objmapper_put_fd(client, "x", fd, NULL), -EINPROGRESS);
+                assert_words(client, "outcome unknown");
+                assert_words(client, "can't read what is to be put");
+        }
+        mock_free(mock);
+}
+
 /* The daemon restarted while nothing was asked: a conditional change is simply asked on a new connection. */
 static void script_idle(struct mock *mock) {
         mock_greet(mock);
@@ -327,7 +364,7 @@ static void test_unread(void) {
 static void script_half(struct mock *mock) {
         struct proto_message message;
 
-        for (unsigned i = 0; i < 2; i++) {
+        for (unsigned i = 0; i < 3; i++) {
                 mock_greet(mock);
                 message = mock_ok(PROTO_GET, mock_skip(mock, PROTO_GET));
                 message.head.mode = OP_COPY;
@@ -351,6 +388,7 @@ static void test_half(void) {
                 _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_GET, "x");
                 _cleanup_object_ objmapper_object *object = NULL;
                 _cleanup_close_ int out = memfd_create("out", MFD_CLOEXEC);
+                _cleanup_close_ int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
                 assert_ok(objmapper_get(client, "x", &object));
                 assert_data(object, "whole");
@@ -358,6 +396,11 @@ static void test_half(void) {
                 /* An output that has got half can't be given the whole. */
                 assert_ok(objmapper_request_set_output(request, out));
                 assert_errno(objmapper_client_call(client, request, NULL), -ECONNRESET);
+
+                /* One that could not even take that says why. */
+                assert_ok(objmapper_request_set_output(request, full));
+                assert_errno(objmapper_client_call(client, request, NULL), -ENOSPC);
+                assert_words(client, "can't write");
         }
         mock_free(mock);
 }
@@ -438,6 +481,56 @@ static void test_away(void) {
         mock_free(mock);
 }
 
+/* A stream was lost there, and something new is asked meanwhile: both wait. */
+static void script_away_mixed(struct mock *mock) {
+        struct frame frame;
+        unsigned n = 0;
+
+        mock_greet(mock);
+        (void) mock_skip(mock, PROTO_PUT);
+        mock_unlisten(mock);
+        mock_close(mock);
+        g_usleep(300000);
+        mock_listen(mock);
+        mock_greet(mock);
+        while (n < 2) {
+                mock_read(mock, 0, &frame);
+                if (frame.message.head.type == PROTO_END ||
+                    (frame.message.head.type == PROTO_PUT && frame.message.head.flags == 0)) {
+                        mock_reply_put(mock, frame.message.head.id, 1);
+                        n++;
+                }
+                frame_done(&frame);
+        }
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_away_mixed(void) {
+        struct mock *mock = mock_new(script_away_mixed, NULL);
+        g_autofree char *body = g_malloc0(BIG_SIZE);
+        struct answer big = {}, small = {};
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_PUT, "x");
+
+                assert_ok(objmapper_request_set_body(request, body, BIG_SIZE));
+                assert_ok(objmapper_client_submit(client, request, take_answer, &big));
+                while (access(mock->path, F_OK) == 0)
+                        (void) objmapper_client_wait(client, 10000);
+                (void) objmapper_client_wait(client, 50000);
+
+                assert_ok(objmapper_request_set_body(request, "small", 5));
+                assert_ok(objmapper_client_submit(client, request, take_answer, &small));
+                finish(client);
+        }
+        assert_ok(big.error);
+        assert_ok(small.error);
+        answer_done(&big);
+        answer_done(&small);
+        mock_free(mock);
+}
+
 /* ---- connecting ---- */
 
 static void script_nothing(_unused_ struct mock *mock) {
@@ -477,10 +570,16 @@ static void test_connect(void) {
 
         if (geteuid() == 0) {
                 assert_ok(chmod(mock->directory, 0755));
+                assert_ok(chmod(mock->path, 0660));
+                assert_ok(chown(mock->path, 0, 8));
+                assert_ok(seteuid(65534));
+                assert_errno(objmapper_get(client, "x", &object), -EACCES);
+                assert_words(client, "of the group mail");
+                assert_ok(seteuid(0));
                 assert_ok(chmod(mock->path, 0600));
                 assert_ok(seteuid(65534));
                 assert_errno(objmapper_get(client, "x", &object), -EACCES);
-                assert_words(client, "member of the group root");
+                assert_words(client, "only its owner is");
                 assert_ok(seteuid(0));
                 assert_ok(chmod(mock->directory, 0700));
                 assert_ok(seteuid(65534));
@@ -783,6 +882,39 @@ static void test_lies(void) {
         mock_free(mock);
 }
 
+/* A change that was sent whole, and then nonsense: it may have been made. One that waits has not been. */
+static void lie_busy(struct mock *mock, _unused_ uint64_t id) {
+        mock_notice(mock, PROTO_BUSY, "go away");
+}
+
+static void (*const excuses[])(struct mock *mock, uint64_t id) = { lie_garbage, lie_notice, lie_busy };
+
+static void script_excuses(struct mock *mock) {
+        mock->limits.depth = 1;
+        for (unsigned i = 0; i < G_N_ELEMENTS(excuses); i++) {
+                mock_greet(mock);
+                excuses[i](mock, mock_skip(mock, PROTO_PUT));
+                g_assert_true(mock_at_end(mock));
+        }
+}
+
+static void test_excuses(void) {
+        struct mock *mock = mock_new(script_excuses, NULL);
+        _cleanup_client_ objmapper_client *client = connect_to(mock);
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(excuses); i++) {
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_PUT, "x");
+                struct answer sent = {}, waiting = {};
+
+                assert_ok(objmapper_client_submit(client, request, take_answer, &sent));
+                assert_ok(objmapper_client_submit(client, request, take_answer, &waiting));
+                finish(client);
+                assert_errno(sent.error, -EINPROGRESS);
+                assert_errno(waiting.error, excuses[i] == lie_busy ? -EBUSY : -EPROTO);
+        }
+        mock_free(mock);
+}
+
 /* Sizes that can't be true, and what has no meaning yet. */
 static void script_huge(struct mock *mock) {
         struct proto_message message;
@@ -846,6 +978,7 @@ int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/client-lost/losses", test_losses);
         harness_add("/client-lost/partly", test_partly);
+        harness_add("/client-lost/shorter", test_shorter);
         harness_add("/client-lost/idle", test_idle);
         harness_add("/client-lost/drains", test_drains);
         harness_add("/client-lost/unread", test_unread);
@@ -853,12 +986,14 @@ int main(int argc, char *argv[]) {
         harness_add("/client-lost/crash", test_crash);
         harness_add("/client-lost/no-greeting", test_no_greeting);
         harness_add("/client-lost/away", test_away);
+        harness_add("/client-lost/away-mixed", test_away_mixed);
         harness_add("/client-lost/connect", test_connect);
         harness_add("/client-lost/backlog", test_backlog);
         harness_add("/client-lost/busy", test_busy);
         harness_add("/client-lost/late", test_late);
         harness_add("/client-lost/stalled", test_stalled);
         harness_add("/client-lost/lies", test_lies);
+        harness_add("/client-lost/excuses", test_excuses);
         harness_add("/client-lost/huge", test_huge);
         return g_test_run();
 }

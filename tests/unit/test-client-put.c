@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "client-harness.h"
 
@@ -360,6 +361,29 @@ static void test_shrink(void) {
         mock_free(mock);
 }
 
+/* "Done" can't be before the body is there. */
+static void script_too_early(struct mock *mock) {
+        char p[65536];
+
+        mock_greet(mock);
+        mock_reply_put(mock, mock_skip(mock, PROTO_PUT), 1);
+        while (recv(mock->connection, p, sizeof(p), 0) > 0)
+                ;
+}
+
+static void test_too_early(void) {
+        struct mock *mock = mock_new(script_too_early, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                g_autofree char *body = g_malloc0(16 << 20); /* more than any socket's buffer */
+
+                assert_errno(objmapper_put(client, "x", body, 16 << 20, NULL), -EPROTO);
+                assert_words(client, "before it has the whole body");
+        }
+        mock_free(mock);
+}
+
 /* A pipe ends before its announced size, and one goes on behind it. */
 static void script_pipe_size(struct mock *mock) {
         GByteArray *got;
@@ -506,6 +530,7 @@ int main(int argc, char *argv[]) {
         harness_add("/client-put/refuse-unopened", test_refuse_unopened);
         harness_add("/client-put/refuse-stalled", test_refuse_stalled);
         harness_add("/client-put/shrink", test_shrink);
+        harness_add("/client-put/too-early", test_too_early);
         harness_add("/client-put/pipe-size", test_pipe_size);
         harness_add("/client-put/slow-pipe", test_slow_pipe);
         harness_add("/client-put/streams", test_streams);
