@@ -6,40 +6,13 @@
 
 #include "clock.h"
 #include "macro.h"
-
-/* The size of the UTF-8 character at data, 0 when there is none: overlong forms, surrogates and what is above
- * U+10FFFF are none. */
-static size_t utf8_size(const uint8_t *data, size_t size) {
-        size_t n;
-        uint32_t c;
-
-        if (data[0] < 0x80)
-                return 1;
-        if (data[0] < 0xc2 || data[0] > 0xf4)
-                return 0;
-
-        n = data[0] < 0xe0 ? 2 : data[0] < 0xf0 ? 3 : 4;
-        if (n > size)
-                return 0;
-
-        c = data[0] & (0xffU >> (n + 1));
-        for (size_t i = 1; i < n; i++) {
-                if ((data[i] & 0xc0) != 0x80)
-                        return 0;
-                c = c << 6 | (data[i] & 0x3f);
-        }
-
-        if ((n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) || (c >= 0xd800 && c < 0xe000))
-                return 0;
-
-        return n;
-}
+#include "utf8.h"
 
 void print_escaped(FILE *out, const void *data, size_t size) {
         const uint8_t *p = data;
 
         while (size > 0) {
-                size_t n = utf8_size(p, size);
+                size_t n = utf8_character(p, size);
                 /* U+0080 to U+009F are control characters too: a terminal may take U+009B for ESC [. */
                 bool c1 = n == 2 && p[0] == 0xc2 && p[1] < 0xa0;
 
@@ -68,7 +41,7 @@ void print_json_string(FILE *out, const void *data, size_t size) {
         fputc('"', out);
 
         while (size > 0) {
-                size_t n = utf8_size(p, size);
+                size_t n = utf8_character(p, size);
 
                 if (n == 0)
                         fputs("\\ufffd", out);
