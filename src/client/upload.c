@@ -260,18 +260,20 @@ static ssize_t read_piece(struct upload *upload, uint64_t size) {
 
         size = MIN(size, BUFFER_MAX);
         if (upload->polled) {
-                n = poll(&p, 1, 0);
-                if (n == 0 || (n < 0 && errno == EINTR))
+                do
+                        n = poll(&p, 1, 0);
+                while (n < 0 && errno == EINTR);
+                if (n == 0)
                         return -EAGAIN;
-                n = read(upload->fd, upload->buffer, (size_t) size);
-        } else
-                n = pread(upload->fd, upload->buffer, (size_t) size,
-                          (off_t) (upload->start + upload->position));
+        }
 
-        if (n < 0)
-                return errno == EINTR ? -EAGAIN : -errno;
+        do /* a file is never waited for by epoll: only a pipe can say -EAGAIN */
+                n = upload->polled ? read(upload->fd, upload->buffer, (size_t) size)
+                                   : pread(upload->fd, upload->buffer, (size_t) size,
+                                           (off_t) (upload->start + upload->position));
+        while (n < 0 && errno == EINTR);
 
-        return n;
+        return n < 0 ? -errno : n;
 }
 
 static int next_piece(struct upload *upload) {
