@@ -139,6 +139,8 @@ int tree_next(struct tree *tree, struct tree_entry *ret) {
                         if (r == 0)
                                 continue;
 
+                        if (size > 0) /* or an entry's name would still stand behind the folder's */
+                                tree->path[size] = '\0';
                         *ret = (struct tree_entry){ TREE_ERROR, size > 0 ? tree->path : "", size,
                                                     .error = r };
                         return 1;
