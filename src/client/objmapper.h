@@ -23,8 +23,9 @@ extern "C" {
 #define OBJMAPPER_API
 #endif
 
-#define OBJMAPPER_TO_END  UINT64_MAX /* a range's size: to the end of the object */
-#define OBJMAPPER_URI_MAX 4096
+#define OBJMAPPER_TO_END       UINT64_MAX /* a range's size: to the end of the object */
+#define OBJMAPPER_URI_MAX      4096
+#define OBJMAPPER_METADATA_MAX 32768 /* bytes of all keys and values of an object, and 6 more for each pair */
 
 typedef struct objmapper_client objmapper_client;   /* a connection to the daemon, made when it is needed */
 typedef struct objmapper_request objmapper_request; /* something to ask for */
@@ -187,7 +188,8 @@ OBJMAPPER_API int objmapper_request_set_stale_ok(objmapper_request *request, int
 /* put, set-metadata, remove: only when there is none (put), or one with this generation. */
 OBJMAPPER_API int objmapper_request_set_if_absent(objmapper_request *request, int if_absent);
 OBJMAPPER_API int objmapper_request_set_if_generation(objmapper_request *request, uint64_t generation);
-/* put, set-metadata: one more pair. The pairs of a set-metadata replace all that were there. */
+/* put, set-metadata: one more pair. The pairs of a set-metadata replace all that were there. -EINVAL also
+ * where the key has not 1 to 255 bytes, or OBJMAPPER_METADATA_MAX would be passed. */
 OBJMAPPER_API int objmapper_request_add_metadata(objmapper_request *request,
                                                  const char *key,
                                                  const void *value,

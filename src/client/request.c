@@ -23,7 +23,8 @@ static_assert((unsigned) OBJMAPPER_FDPASS == OP_FDPASS && (unsigned) OBJMAPPER_C
                               (unsigned) OBJMAPPER_SPLICE == OP_SPLICE &&
                               (unsigned) OBJMAPPER_AUTO == OP_AUTO,
               "modes differ");
-static_assert(OBJMAPPER_URI_MAX == PROTO_URI_MAX, "limits differ");
+static_assert(OBJMAPPER_URI_MAX == PROTO_URI_MAX && OBJMAPPER_METADATA_MAX == PROTO_METADATA_MAX,
+              "limits differ");
 
 int objmapper_request_new(objmapper_request **ret,
                           enum objmapper_verb verb,

@@ -311,6 +311,20 @@ static int parse_options(int argc,
         }
 }
 
+static int check_metadata(const char *const *pairs, size_t n_pairs) {
+        size_t size = 0;
+
+        for (size_t i = 0; i < n_pairs; i++)
+                size += strlen(pairs[i]) - 1 + 6; /* '=' is not kept, two sizes are */
+
+        if (size > OBJMAPPER_METADATA_MAX) {
+                complain("the metadata has %zu bytes: at most %i are possible", size, OBJMAPPER_METADATA_MAX);
+                return -EINVAL;
+        }
+
+        return 0;
+}
+
 /* What the table can't say. */
 static int check_arguments(const struct verb *verb, const struct arguments *a) {
         if ((a->socket || a->publish_socket) && (a->user || a->instance)) {
@@ -346,7 +360,7 @@ static int check_arguments(const struct verb *verb, const struct arguments *a) {
                 return -EINVAL;
         }
 
-        if (verb->run == verb_set_meta)
+        if (verb->run == verb_set_meta) {
                 for (size_t i = 1; i < a->n_operands; i++)
                         if (parse_pair(a->operands[i]) < 0) {
                                 complain("'%s' is not KEY=VALUE with a key of 1 to 255 bytes",
@@ -354,7 +368,10 @@ static int check_arguments(const struct verb *verb, const struct arguments *a) {
                                 return -EINVAL;
                         }
 
-        return 0;
+                return check_metadata((const char *const *) a->operands + 1, a->n_operands - 1);
+        }
+
+        return check_metadata(a->metadata, a->n_metadata);
 }
 
 static int check_uris(const struct verb *verb, const struct arguments *a) {

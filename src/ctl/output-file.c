@@ -35,7 +35,7 @@ static int open_folder(struct output_file *file, const char *path) {
         if (!file->name)
                 return -ENOMEM;
 
-        file->folder_fd = open(dirname(for_folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        file->folder_fd = open(dirname(for_folder), O_PATH | O_DIRECTORY | O_CLOEXEC);
         return file->folder_fd < 0 ? -errno : 0;
 }
 

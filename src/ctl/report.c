@@ -13,12 +13,19 @@
 #define PROGRAM "objmapperctl: "
 
 void complain(const char *format, ...) {
+        _cleanup_free_ char *text = NULL;
         va_list ap;
 
-        fputs(PROGRAM, stderr);
         va_start(ap, format);
-        vfprintf(stderr, format, ap);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
         va_end(ap);
+
+        fputs(PROGRAM, stderr);
+        if (text) /* it may quote a file's name, or what a peer sent */
+                print_escaped(stderr, text, strlen(text));
+        else
+                fputs("out of memory", stderr);
         fputc('\n', stderr);
 }
 
@@ -70,25 +77,16 @@ static void hint(const struct ctl *ctl, int error) {
 }
 
 int report(const struct ctl *ctl, int error) {
-        const char *words = objmapper_client_error(ctl->client);
-
-        fputs(PROGRAM, stderr);
-        print_escaped(stderr, words, strlen(words)); /* they may quote what a peer sent */
-        fputc('\n', stderr);
-
+        complain("%s", objmapper_client_error(ctl->client));
         hint(ctl, error);
         return exit_code_of(ctl, error);
 }
 
 int report_file(const char *action, const char *path, int error) {
-        fputs(PROGRAM, stderr);
-        fputs(action, stderr);
-        if (path) {
-                fputs(" '", stderr);
-                print_escaped(stderr, path, strlen(path));
-                fputc('\'', stderr);
-        }
-        fprintf(stderr, ": %s\n", strerror(error < 0 ? -error : error));
+        const char *quote = path ? "'" : "";
+
+        complain("%s%s%s%s%s: %s", action, path ? " " : "", quote, path ?: "", quote,
+                 strerror(error < 0 ? -error : error));
         return EXIT_FAILED;
 }
 

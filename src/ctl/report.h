@@ -5,7 +5,7 @@
 
 #include "ctl.h"
 
-/* A line of its own on standard error, after the program's name. */
+/* A line of its own on standard error, after the program's name; escaped as print_escaped() does. */
 void complain(const char *format, ...) _printf_(1, 2);
 
 /* Tells what the library says of the last call, which failed by error, and what to do about it where that is

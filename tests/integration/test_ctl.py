@@ -220,6 +220,19 @@ def test_output_that_can_not_be_written(daemon):
     assert os.listdir(folder) == ["file"]
 
 
+def test_output_into_a_folder_that_can_not_be_listed(daemon):
+    if os.geteuid() != 0:
+        raise tap.Skip("needs root, to be somebody else")
+    folder = empty_folder("output")
+    folder.chmod(0o333)
+    for path in (work, daemon.base):
+        path.chmod(0o755)
+    os.chmod(daemon.reader, 0o666)
+    daemon.ctl("put", "small", input=b"small")
+    daemon.ctl("get", "small", "-o", str(folder / "file"), user="nobody")
+    assert (folder / "file").read_bytes() == b"small"
+
+
 def test_output_to_links_and_devices(daemon):
     folder = empty_folder("output")
     daemon.ctl("put", "large", input=LARGE)
@@ -281,7 +294,7 @@ def test_metadata(daemon):
     for pair in ("novalue", "=v", "k" * 256 + "=v"):
         fails(daemon.ctl("put", "m", "--meta", pair, check=False), USAGE, "KEY=VALUE")
         fails(daemon.ctl("set-meta", "m", pair, check=False), USAGE, "KEY=VALUE")
-    fails(daemon.ctl("put", "m", "-M", "k=" + "v" * 40000, check=False), FAILED)
+    fails(daemon.ctl("put", "m", "-M", "k=" + "v" * 40000, check=False), USAGE, "at most 32768")
 
 
 def test_conditions(daemon):
@@ -470,6 +483,11 @@ def test_recursive_goes_on_after_failures(daemon):
     fails(result, FAILED, "at most 4096 are possible")
     assert "; 1 failed" in result.stdout.decode()
     assert daemon.ctl("get", prefix + "plain").stdout == files[b"plain"]
+
+    (folder / "\x1b[2J").write_bytes(b"x")
+    result = daemon.ctl("put", "-R", str(folder), "p" * 4094, check=False)
+    fails(result, FAILED, "\\x1b[2J")
+    assert b"\x1b" not in result.stderr
 
     fails(daemon.ctl("put", "-R", str(folder / "absent"), "t/", check=False), FAILED, "can't read", "No such file")
     fails(daemon.ctl("put", "-R", str(folder / "plain"), "t/", check=False), FAILED, "Not a directory")
@@ -694,7 +712,8 @@ def test_command_lines_that_are_wrong(_):
             (("rm", "a", "b", "--if-generation=1"), "one object"), (("ls", "a", "b"), "usage:"), (("ls", "x" * 4097), "prefix"),
             (("stats", "a"), "usage:"), (("set-meta",), "usage:"), (("stat",), "usage:"),
             (("ls", "--socket=a", "--user"), "one of both"), (("ls", "--publish-socket=a", "--instance=b"), "one of both"),
-            (("ls", "--user=x"), "--user")):
+            (("ls", "--user=x"), "--user"), (("put", "a", "-M", "k=" + "v" * 32762), "at most 32768"),
+            (("set-meta", "a", "k=" + "v" * 20000, "k=" + "v" * 20000), "the metadata has 40014 bytes")):
         result = run(*command)
         fails(result, USAGE, word)
         assert result.stdout == b""
