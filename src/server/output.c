@@ -454,8 +454,9 @@ static uint32_t fds_allowed(struct session *session) {
         if (session->fds_sent >= max / 2 || session->fds_sent + session->fds_per_batch > max) {
                 int waiting = 0;
 
-                /* What is in the socket is not its bytes exactly, but 0 means that all was read. */
-                if (ioctl(session->fd, SIOCOUTQ, &waiting) >= 0 && waiting == 0)
+                /* What is in the socket is not its bytes exactly, but 0 means that all was read; 1 is a
+                 * message that is just being freed, which comes after the edge that tells of it. */
+                if (ioctl(session->fd, SIOCOUTQ, &waiting) >= 0 && waiting <= 1)
                         session->fds_sent = 0;
         }
 

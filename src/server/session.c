@@ -548,7 +548,7 @@ static void watch(struct session *session) {
                 /* The socket has room: only the edges tell that the client received something. */
                 events = EPOLLOUT | EPOLLET;
 
-        if (events == session->events && !(events & EPOLLET))
+        if (events == session->events) /* said again, an edge that is there would be told again at once */
                 return;
 
         if (epoll_ctl(session->worker->epoll_fd, EPOLL_CTL_MOD, session->fd,

@@ -109,6 +109,23 @@ def test_descriptors_in_flight():
                     reply.close()
 
 
+def test_descriptors_not_received():
+    """A client that has to receive some first is waited for, not asked again and again."""
+    with Daemon(settings="MaxDescriptorsInFlight=10") as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("file", bytes_of(5000))
+        with wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as peer:
+            peer.send(*(wire.frame(wire.GET, 100 + i, wire.uri("file")) for i in range(100)))
+            common.wait_until(lambda: common.readable(peer.socket) > 0, "the first came")
+            before = cpu_ticks(daemon)
+            time.sleep(1)
+            assert cpu_ticks(daemon) - before < 50, "it spins"
+            for i in range(100):
+                reply = peer.receive()
+                assert reply.id == 100 + i and reply.content() == bytes_of(5000)
+                reply.close()
+
+
 def test_connections_in_all():
     with Daemon(settings="MaxConnections=20") as daemon:
         with common.Unchanged(daemon):
