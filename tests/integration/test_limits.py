@@ -248,24 +248,29 @@ def test_descriptors_of_all_sessions_in_flight():
         for i, peer in enumerate(greedy):
             # Some with answers waiting in the daemon, some with all of them sent.
             peer.send(*(wire.frame(wire.GET, 100 + n, wire.uri("file")) for n in range((10, 100)[i % 2])))
-        copied = 0
         with wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as peer:
-            wanted = {100 + i: ("file", "small")[i % 2] for i in range(100)}
-            peer.send(*(wire.frame(wire.GET, id_, wire.uri(name)) for id_, name in wanted.items()))
-            while wanted:
-                reply = peer.receive()
-                body = bytes_of(5000 if wanted.pop(reply.id) == "file" else 10)
-                # What waits is open in the daemon: it may run out of descriptors, and says so.
-                assert reply.status in (wire.OK, wire.BUSY), reply
-                assert reply.status == wire.BUSY or reply.content() == body
-                copied += reply.status == wire.OK and reply.fd is None and len(body) == 5000
-                reply.close()
-            assert copied > 0
+            common.wait_until(lambda: count_copied(peer) > 0, "no descriptor may be sent any more")
             assert peer.is_alive()
         for peer in (watch, *greedy):
             peer.close()
         with wire.Peer(daemon.reader, mode=wire.OP_FDPASS) as peer:
             common.wait_until(lambda: gets_file(peer), "descriptors are sent again")
+
+
+def count_copied(peer):
+    """Asks for many objects, each of which must come whole; returns how many files came as bytes."""
+    copied = 0
+    wanted = {100 + i: ("file", "small")[i % 2] for i in range(100)}
+    peer.send(*(wire.frame(wire.GET, id_, wire.uri(name)) for id_, name in wanted.items()))
+    while wanted:
+        reply = peer.receive()
+        body = bytes_of(5000 if wanted.pop(reply.id) == "file" else 10)
+        # What waits is open in the daemon: it may run out of descriptors, and says so.
+        assert reply.status in (wire.OK, wire.BUSY), reply
+        assert reply.status == wire.BUSY or reply.content() == body
+        copied += reply.status == wire.OK and reply.fd is None and len(body) == 5000
+        reply.close()
+    return copied
 
 
 def gets_file(peer):
