@@ -52,6 +52,7 @@ int call_new(struct call **ret, const objmapper_request *request) {
                 .conditional = request->message.has &
                                (PROTO_HAS(PROTO_TAG_IF_ABSENT) | PROTO_HAS(PROTO_TAG_IF_GENERATION)),
                 .ranged = request->message.has & PROTO_HAS(PROTO_TAG_RANGE),
+                .revalidates = request->message.has & PROTO_HAS(PROTO_TAG_IF_NONE_MATCH),
                 .range = request->message.range,
                 .output = request->output,
                 .upload = upload,

@@ -41,7 +41,7 @@ struct call {
         uint16_t verb;
         enum proto_mode mode; /* of a get; OP_DEFAULT: the session's */
         struct proto_range range;
-        bool conditional, ranged;
+        bool conditional, ranged, revalidates;
         bool expects_fd, expects_splice; /* counted by its connection */
         bool sending;                    /* in its connection's output */
         bool watched;                    /* the upload's source is in the epoll set */

@@ -153,7 +153,8 @@ int objmapper_client_set_mode(objmapper_client *client, enum objmapper_mode mode
 }
 
 void objmapper_client_set_timeout(objmapper_client *client, uint64_t usec) {
-        client->timeout_usec = usec;
+        /* What is added to a clock must not wrap, and so far off is never. */
+        client->timeout_usec = usec < UINT64_MAX / 2 ? usec : 0;
 }
 
 void objmapper_client_set_fd_fallback(objmapper_client *client, int enabled) {

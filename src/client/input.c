@@ -224,7 +224,8 @@ static int take_message(struct connection *connection, const struct proto_messag
 
         call = find_call(connection, head->id);
         if (!call || call->replied || head->type != (call->verb | PROTO_REPLY) ||
-            (head->fd_count > 0 && (call->verb != OBJMAPPER_GET || call->ranged))) {
+            (head->fd_count > 0 && (call->verb != OBJMAPPER_GET || call->ranged)) ||
+            (head->status == PROTO_NOT_MODIFIED && !call->revalidates)) {
                 connection_fail(connection, -EPROTO,
                                 "the daemon behind %s answers what was not asked (%s, id %llu)",
                                 connection->path, proto_type_name(head->type & (uint16_t) ~PROTO_REPLY),

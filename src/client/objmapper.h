@@ -98,10 +98,10 @@ OBJMAPPER_API int objmapper_client_set_sockets(objmapper_client *client,
 OBJMAPPER_API int objmapper_client_set_instance(objmapper_client *client, const char *name, int user);
 /* The mode of gets that name none. -EBUSY: already connected; -EINVAL: no such mode. */
 OBJMAPPER_API int objmapper_client_set_mode(objmapper_client *client, enum objmapper_mode mode);
-/* How long a request may go without any progress, in microseconds, before it ends with -ETIMEDOUT; 0: for
- * ever. Progress is a byte of its own frames or bodies in either direction; while it waits in the client for
- * others, theirs counts. So a body of any size has the time that it needs. Waiting for a put's source or a
- * get's output does not count. Default: 30 s. Holds for requests under way, too. */
+/* How long a request may go without any progress, in microseconds, before it ends with -ETIMEDOUT; 0 and
+ * UINT64_MAX: for ever. Progress is a byte of its own frames or bodies in either direction; while it waits in
+ * the client for others, theirs counts. So a body of any size has the time that it needs. Waiting for a put's
+ * source or a get's output does not count. Default: 30 s. Holds for requests under way, too. */
 OBJMAPPER_API void objmapper_client_set_timeout(objmapper_client *client, uint64_t usec);
 /* What happens when a descriptor was lost because this process has none free: not 0 (the default): the object
  * is asked for again as a copy; 0: -ENOLINK. */

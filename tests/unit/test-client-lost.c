@@ -708,7 +708,7 @@ static void test_late(void) {
                 assert_words(client, "whether it was done is unknown");
 
                 (void) pthread_barrier_wait(&barrier);
-                objmapper_client_set_timeout(client, 0);
+                objmapper_client_set_timeout(client, UINT64_MAX);
                 assert_ok(objmapper_get(client, "x", &object));
                 assert_data(object, "in time");
                 g_assert_cmpuint(answer.n, ==, 1);
@@ -852,12 +852,21 @@ static void lie_few_fds(struct mock *mock, uint64_t id) {
         mock_send_fds(mock, &message, &fd, 1);
 }
 
+static void lie_unmodified(struct mock *mock, uint64_t id) {
+        struct proto_message message = mock_ok(PROTO_GET, id);
+
+        message.head.status = PROTO_NOT_MODIFIED;
+        message.has = PROTO_HAS(PROTO_TAG_INFO);
+        mock_send(mock, &message, NULL);
+}
+
 static void lie_notice(struct mock *mock, _unused_ uint64_t id) {
         mock_notice(mock, PROTO_BAD_REQUEST, "you are mad");
 }
 
 static void (*const lies[])(struct mock *mock, uint64_t id) = {
-        lie_garbage, lie_head, lie_id, lie_type, lie_range, lie_size, lie_no_fd, lie_few_fds, lie_notice,
+        lie_garbage, lie_head,  lie_id,      lie_type,       lie_range,
+        lie_size,    lie_no_fd, lie_few_fds, lie_unmodified, lie_notice,
 };
 
 static void script_lies(struct mock *mock) {
