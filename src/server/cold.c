@@ -90,6 +90,7 @@ static void done(struct job *job) {
         struct cold *cold = container_of(job, struct cold, job);
         struct session *session = cold->request.session;
 
+        cold->request.worker->n_files--;
         if (session && cold->head_size > 0)
                 answer(cold, session);
         else if (session) {
@@ -110,6 +111,7 @@ static void begin(struct cold *cold, struct session *session, uint64_t id) {
         cold->job = (struct job){ .run = run, .done = done, .mailbox = session->worker->mailbox };
         cold->request.orphaned = orphaned;
         count_add(&session->worker->counters.windows_read, 1);
+        session->worker->n_files++;
         request_begin(&cold->request, session, id, PROTO_GET);
         request_set_pending(&cold->request, 0);
         job_submit(session->worker->jobs, &cold->job);

@@ -28,6 +28,37 @@ uint64_t output_size(const struct session *session) {
         return session->output ? session->output->size : 0;
 }
 
+uint32_t output_n_files(const struct session *session) {
+        return session->output ? session->output->n_files : 0;
+}
+
+uint32_t output_n_bodies(const struct session *session) {
+        return session->output ? session->output->n_files - session->output->n_fds : 0;
+}
+
+static void add_size(struct output *output, uint64_t size) {
+        output->size += size;
+        output->worker->output_size += size;
+}
+
+static void remove_size(struct output *output, uint64_t size) {
+        output->size -= size;
+        output->worker->output_size -= size;
+}
+
+static void add_file(struct output *output) {
+        output->n_files++;
+        output->worker->n_files++;
+}
+
+static void close_file(struct output *output, struct output_item *item) {
+        item->fd = close_fd(item->fd);
+        output->n_files--;
+        output->worker->n_files--;
+        if (item->kind == OUTPUT_BYTES)
+                output->n_fds--;
+}
+
 static void chunk_return(struct worker *worker, struct output_chunk *chunk) {
         if (worker->n_free_chunks >= FREE_MAX) {
                 free(chunk);
@@ -80,6 +111,7 @@ static struct output *output_take(struct worker *worker) {
                 return NULL;
         }
         output->items_size = ITEMS_FIRST;
+        output->worker = worker;
         return output;
 }
 
@@ -88,7 +120,8 @@ static void output_release(struct session *session) {
         struct worker *worker = session->worker;
         struct output *output = TAKE_PTR(session->output);
 
-        assert(output->n_items == 0 && output->n_fds == 0 && output->n_replies == 0 && output->size == 0);
+        assert(output->n_items == 0 && output->n_fds == 0 && output->n_files == 0);
+        assert(output->n_replies == 0 && output->size == 0);
 
         while (output->first) {
                 struct output_chunk *chunk = output->first;
@@ -106,6 +139,7 @@ static void output_release(struct session *session) {
         *output = (struct output){
                 .items = output->items,
                 .items_size = output->items_size,
+                .worker = worker,
                 .next_free = worker->free_outputs,
         };
         worker->free_outputs = output;
@@ -120,21 +154,12 @@ static struct output_item *item_at(struct output *output, uint32_t i) {
 static void pop(struct output *output) {
         struct output_item *item = item_at(output, 0);
 
-        switch (item->kind) {
-        case OUTPUT_BYTES:
-                if (item->fd >= 0)
-                        output->n_fds--;
-                break;
-        case OUTPUT_BLOCK:
+        if (item->fd >= 0)
+                close_file(output, item);
+        if (item->kind == OUTPUT_BLOCK)
                 free(item->block);
-                break;
-        default:
-                break;
-        }
-
-        (void) close_fd(item->fd);
         if (item->kind == OUTPUT_BYTES || item->kind == OUTPUT_BLOCK)
-                output->size -= item->size;
+                remove_size(output, item->size);
         output->n_replies -= item->n_replies;
         output->begun = false;
         output->items_first++;
@@ -254,9 +279,12 @@ void output_commit(struct session *session, uint8_t *p, size_t size, int fd, boo
         chunk->size += size;
         item->size += size;
         item->n_replies += !more;
-        output->size += size;
+        add_size(output, size);
         output->n_replies += !more;
-        output->n_fds += fd >= 0;
+        if (fd >= 0) {
+                output->n_fds++;
+                add_file(output);
+        }
 }
 
 static void count_status(struct session *session, uint16_t status) {
@@ -315,7 +343,7 @@ static void add_block_item(struct session *session, const uint8_t *position, voi
                 .position = (uint8_t *) position,
                 .block = block,
         };
-        output->size += size;
+        add_size(output, size);
         output->n_replies++;
 }
 
@@ -381,6 +409,7 @@ void output_add_file(struct session *session,
         *item = (struct output_item){
                 .kind = kind, .n_replies = 1, .fd = fd, .size = size, .offset = offset, .warm = warm
         };
+        add_file(output);
         output->n_replies++;
 }
 
@@ -406,10 +435,8 @@ static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
         for (uint32_t i = 0; i < n_batch; i++) {
                 struct output_item *item = item_at(output, i);
 
-                if (item->kind == OUTPUT_BYTES && item->fd >= 0) {
-                        item->fd = close_fd(item->fd);
-                        output->n_fds--;
-                }
+                if (item->kind == OUTPUT_BYTES && item->fd >= 0)
+                        close_file(output, item);
         }
 
         while (size > 0) {
@@ -420,7 +447,7 @@ static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
                         item->size -= size;
                         if (item->kind == OUTPUT_BYTES || item->kind == OUTPUT_BLOCK) {
                                 item->p += size; /* position, of a block: the same place */
-                                output->size -= size;
+                                remove_size(output, size);
                         } else
                                 item->offset += size;
                         return;
@@ -510,20 +537,21 @@ static int send_body_instead(struct session *session) {
                         .p = item->p + head,
                         .chunk = item->chunk,
                 };
-        if (body)
+        if (body) {
                 *item_at(output, i + 1) = (struct output_item){
                         .kind = OUTPUT_COPY,
                         .n_replies = 1,
                         .fd = TAKE_FD(item->fd),
                         .size = (uint64_t) st.st_size,
                 };
+                output->n_fds--;
+        } else
+                close_file(output, item);
 
         proto_head_set_body(item->p, OP_COPY, (uint64_t) st.st_size);
         proto_head_set_fd(item->p, 0, 0);
-        item->fd = close_fd(item->fd);
         item->size = head;
         item->n_replies = !body;
-        output->n_fds--;
         session->output_wait = OUTPUT_READY;
 
         count_add(&counters->replies[OP_COPY], 1);

@@ -57,20 +57,25 @@ struct output_item {
 
 struct output {
         struct output *next_free;
+        struct worker *worker;
         struct output_chunk *first, *last;
         struct output_item *items;                 /* a ring */
         uint32_t items_first, n_items, items_size; /* items_size: a power of two */
         uint32_t n_replies;
-        uint32_t n_fds;
-        bool begun;    /* the first item is sent in part: what is left may begin inside a body */
-        uint64_t size; /* bytes in memory */
+        uint32_t n_fds;   /* descriptors that go with a head */
+        uint32_t n_files; /* those, and bodies' files: all are open */
+        bool begun;       /* the first item is sent in part: what is left may begin inside a body */
+        uint64_t size;    /* bytes in memory */
 };
 
 void output_free(struct output *output);
 
-/* Replies queued and not sent; bytes of memory they take. */
+/* Replies queued and not sent; bytes of memory they take; files they hold open, and those of them that are
+ * bodies to be sent. */
 uint32_t output_n_replies(const struct session *session);
 uint64_t output_size(const struct session *session);
+uint32_t output_n_files(const struct session *session);
+uint32_t output_n_bodies(const struct session *session);
 
 /* Room for size bytes (at most OUTPUT_CHUNK_SIZE) in one piece, to be filled and given to output_commit().
  * NULL: no memory, the session is broken. */

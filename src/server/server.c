@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -21,6 +22,20 @@
 #define LOG_INTERVAL    (30 * USEC_PER_SEC)
 #define LOG_BURST       10
 
+/* All workers' answers that wait may hold this share of the descriptors, and as much memory. */
+#define FILES_SHARE      8
+#define OUTPUT_TOTAL     (UINT64_C(256) << 20)
+#define OUTPUTS_AT_LEAST 4 /* sessions of a worker that may have MaxOutput= each */
+
+static uint32_t files_max(unsigned n_workers) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return UINT32_MAX;
+
+        return (uint32_t) MIN(limit.rlim_cur / FILES_SHARE / n_workers, (rlim_t) UINT32_MAX);
+}
+
 static struct session_limits limits_from_config(const struct server_config *config) {
         return (struct session_limits){
                 .output_max = config->output_max,
@@ -31,6 +46,9 @@ static struct session_limits limits_from_config(const struct server_config *conf
                 .pipeline_max = MAX(config->pipeline_max, 1U),
                 .streams_max = config->streams_max,
                 .fds_in_flight_max = MAX(config->fds_in_flight_max, 1U),
+                .worker_files_max = files_max(config->workers),
+                .worker_output_max = MAX(OUTPUT_TOTAL / config->workers,
+                                         OUTPUTS_AT_LEAST * config->output_max),
         };
 }
 

@@ -17,6 +17,8 @@
 #include "worker.h"
 
 #define FRAMES_PER_TURN 128
+#define BODIES_AHEAD    4           /* bodies' files that are open while another one is sent */
+#define OUTPUT_CROWDED  (64U << 10) /* bytes of output of a session when all of them have much */
 
 static void attach(struct mail *mail) {
         struct session *session = container_of(mail, struct session, mail);
@@ -313,6 +315,26 @@ static void handle_frame(struct session *session, const uint8_t *p, size_t size)
         handle_request(session, &message);
 }
 
+/* Files that wait to be sent are open. A session that is stuck opens no more than it has, or a few bodies to be
+ * read ahead; when the worker's sessions together have too many, each has one. */
+static bool may_open(const struct session *session) {
+        if (output_n_files(session) == 0 && session->n_pending == 0)
+                return true;
+
+        if (session->worker->n_files >= session->limits.worker_files_max)
+                return false;
+
+        return session->output_wait == OUTPUT_READY ||
+               (session->output->n_fds == 0 && output_n_bodies(session) < BODIES_AHEAD);
+}
+
+static uint64_t output_max(const struct session *session) {
+        if (session->worker->output_size < session->limits.worker_output_max)
+                return session->limits.output_max;
+
+        return MIN(session->limits.output_max, OUTPUT_CROWDED);
+}
+
 /* Pieces of a streamed put, and its end, must get through when the depth is used up: requests in flight may
  * wait for nothing that comes behind them. */
 static bool may_begin(const struct session *session, uint16_t type) {
@@ -320,11 +342,7 @@ static bool may_begin(const struct session *session, uint16_t type) {
                 return false;
 
         if (output_n_replies(session) >= session->depth ||
-            output_size(session) + session->reserved >= session->limits.output_max)
-                return false;
-
-        /* Files that wait to be sent are open: a session that is stuck holds no more than it has. */
-        if (session->output_wait != OUTPUT_READY && session->output->n_fds > 0)
+            output_size(session) + session->reserved >= output_max(session) || !may_open(session))
                 return false;
 
         return type == PROTO_DATA || type == PROTO_END || type == PROTO_ABORT ||
@@ -406,15 +424,16 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
                 position += head.head_size;
                 n++;
 
-                /* A full message's worth of descriptors is sent before more are opened. */
-                if (session->output && session->output->n_fds >= session->fds_per_batch &&
-                    session->output_wait == OUTPUT_READY) {
+                /* A full message's worth of descriptors, or some bodies, are sent before more are opened. */
+                if (session->output && session->output_wait == OUTPUT_READY &&
+                    (session->output->n_fds >= session->fds_per_batch ||
+                     output_n_bodies(session) >= BODIES_AHEAD)) {
                         int r = output_flush(session);
 
-                        if (r < 0) {
+                        if (r < 0)
                                 session_close(session);
+                        if (r != 0)
                                 break;
-                        }
                 }
         }
 

@@ -29,6 +29,9 @@ struct session_limits {
         uint32_t pipeline_max;
         uint32_t streams_max;
         uint32_t fds_in_flight_max;
+        /* Of all sessions of a worker together: from there on each has little. */
+        uint32_t worker_files_max;
+        uint64_t worker_output_max;
 };
 
 /* What the output waits for. */

@@ -48,6 +48,10 @@ struct worker {
         unsigned n_sessions;                 /* atomic, written by the thread that deals and by this one */
         unsigned n_requests; /* begun, their end not seen, whether or not their session still is */
 
+        /* Of all sessions' answers that wait. */
+        uint32_t n_files;     /* open */
+        uint64_t output_size; /* bytes of memory */
+
         /* The scratch space of whoever's turn it is. */
         struct storage_object object;
         uint8_t *received; /* PROTO_HEAD_MAX + RECEIVE_MAX bytes */

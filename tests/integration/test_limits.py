@@ -126,6 +126,55 @@ def test_descriptors_not_received():
                 reply.close()
 
 
+def stuck(daemon, n, name, mode):
+    """n clients that ask for more than they take."""
+    peers = []
+    for _ in range(n):
+        peer = wire.Peer(daemon.reader, mode=mode)
+        peer.socket.setblocking(False)
+        peer.socket.send(b"".join(wire.frame(wire.GET, 100 + i, wire.uri(name)) for i in range(1000)))
+        peers.append(peer)
+    time.sleep(0.5)
+    return peers
+
+
+def test_files_of_stuck_clients():
+    """What waits for them to read holds few files open, and leaves the rest to others."""
+    with Daemon(settings="MaxDescriptorsInFlight=10") as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("file", bytes_of(200000))
+            for mode in (wire.OP_COPY, wire.OP_SPLICE):
+                before = daemon.fds()
+                peers = stuck(daemon, 10, "file", mode)
+                assert daemon.fds() - before <= 10 * 8, daemon.fds() - before
+                for greedy in peers:
+                    greedy.close()
+    few = ("sh", "-c", 'ulimit -n 2000 && exec "$@"', "sh")
+    with Daemon(settings="MaxDescriptorsInFlight=10", command=few) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("file", bytes_of(200000))
+        for mode in (wire.OP_FDPASS, wire.OP_COPY):
+            peers = stuck(daemon, 100, "file", mode)
+            with wire.Peer(daemon.reader) as other:
+                assert other.get("file", mode=wire.OP_FDPASS) == bytes_of(200000)
+                assert other.get("file", mode=wire.OP_COPY) == bytes_of(200000)
+            for greedy in peers:
+                greedy.close()
+
+
+def test_memory_of_stuck_clients():
+    """What waits for all of them together is bounded, and others are served."""
+    with Daemon(settings="Workers=2") as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("small", bytes_of(16000))
+        peers = stuck(daemon, 150, "small", wire.OP_COPY)
+        assert resident(daemon) < 420 << 20, resident(daemon)
+        with wire.Peer(daemon.reader) as other:
+            assert all(other.get("small") == bytes_of(16000) for _ in range(100))
+        for greedy in peers:
+            greedy.close()
+
+
 def test_connections_in_all():
     with Daemon(settings="MaxConnections=20") as daemon:
         with common.Unchanged(daemon):
