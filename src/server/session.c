@@ -209,6 +209,7 @@ static void handle_hello(struct session *session, const struct proto_message *me
         }
 
         session->greeted = true;
+        session->input_usec = session->worker->now_usec;
         session->ordered = hello->flags & PROTO_HELLO_ORDERED;
         session->mode = hello->mode == OP_DEFAULT ? OP_AUTO : hello->mode;
         session->depth = hello->depth == 0 ? depth : MIN(depth, hello->depth);
@@ -534,7 +535,8 @@ static void receive(struct session *session) {
                 return;
         }
 
-        session->input_usec = worker->now_usec;
+        if (session->greeted) /* the hello has to be whole in time, not to go on */
+                session->input_usec = worker->now_usec;
         count_add(&worker->counters.bytes_received, (uint64_t) n);
         consumed = process(session, worker->received, held + (size_t) n);
         keep_input(session, worker->received + consumed, held + (size_t) n - consumed);

@@ -91,7 +91,8 @@ struct session {
         bool warming;      /* a job reads the next of the first body that waits from the disk */
         uint32_t fds_sent; /* since the client was last seen to have received all */
 
-        uint64_t input_usec, output_usec; /* when there was the last progress */
+        /* When there was the last progress. Before the hello input_usec is the beginning. */
+        uint64_t input_usec, output_usec;
 };
 
 /* Takes fd, user and what they count on. Any thread. -ENOMEM: fd stays the caller's. */

@@ -33,6 +33,20 @@ def test_silent_without_hello():
             assert "no hello" in daemon.log()
 
 
+def test_hello_that_trickles():
+    """The whole of it has to come in time."""
+    with Daemon() as daemon, connect(daemon.reader) as slow:
+        end = time.monotonic() + 20
+        try:
+            for i in range(len(wire.hello()) - 1):
+                slow.send(wire.hello()[i:i + 1])
+                time.sleep(0.5)
+                assert time.monotonic() < end, "it is still waited for"
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert "no hello" in daemon.log()
+
+
 def test_idle():
     """A notice, then the end; so for a stream that stalls. Who asks in time stays."""
     with Daemon(settings="IdleTimeoutSec=1s") as daemon, common.Unchanged(daemon):
