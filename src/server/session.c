@@ -653,7 +653,7 @@ void session_turn(struct session *session, uint32_t events) {
 }
 
 void session_sweep(struct session *session) {
-        uint64_t now = session->worker->now_usec;
+        uint64_t now = session->worker->now_usec, last = MAX(session->input_usec, session->output_usec);
 
         if (session->output) {
                 if (session->limits.write_timeout_usec > 0 && session->output_wait != OUTPUT_WAIT_BODY &&
@@ -671,8 +671,7 @@ void session_sweep(struct session *session) {
                 return;
         }
 
-        if (session->limits.idle_timeout_usec > 0 &&
-            now > session->input_usec + session->limits.idle_timeout_usec) {
+        if (session->limits.idle_timeout_usec > 0 && now > last + session->limits.idle_timeout_usec) {
                 session_finish(session, PROTO_DRAINING, "the session was idle");
                 return;
         }

@@ -75,6 +75,22 @@ def test_idle():
             assert busy.ask(wire.STAT, wire.uri("stalled")).status == wire.ABSENT
 
 
+def test_idle_after_a_long_answer():
+    """Who was taking an answer all the time was not idle."""
+    with Daemon(settings="IdleTimeoutSec=2s") as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("large", bytes_of(32 << 20))
+        with wire.Peer(daemon.reader, mode=wire.OP_COPY) as peer:
+            peer.send(wire.frame(wire.GET, 100, wire.uri("large")))
+            peer.exactly = True
+            for _ in range(16):
+                peer._fill(len(peer.buffer) + (2 << 20))  # pylint: disable=protected-access
+                time.sleep(0.2)
+            assert peer.receive().content() == bytes_of(32 << 20)
+            time.sleep(0.7)
+            assert peer.is_alive()
+
+
 def test_client_that_never_reads():
     """Its output is bounded, it is dropped after the deadline, others are served."""
     with Daemon(settings="WriteTimeoutSec=2s\nMaxOutput=1M\nMaxDescriptorsInFlight=100") as daemon:
