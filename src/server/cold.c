@@ -113,7 +113,7 @@ static void begin(struct cold *cold, struct session *session, uint64_t id) {
         count_add(&session->worker->counters.windows_read, 1);
         session->worker->n_files++;
         request_begin(&cold->request, session, id, PROTO_GET);
-        request_set_pending(&cold->request, 0);
+        request_set_pending(&cold->request, sizeof(*cold) + cold->head_size);
         job_submit(session->worker->jobs, &cold->job);
 }
 

@@ -82,7 +82,7 @@ static void submit(struct session *session,
                 memcpy(change->data + uri.size, message->metadata.data, message->metadata.size);
 
         request_begin(&change->request, session, message->head.id, message->head.type);
-        request_set_pending(&change->request, 0);
+        request_set_pending(&change->request, sizeof(*change) + uri.size + message->metadata.size);
         storage_submit(session->worker->storage, &change->change);
 }
 
@@ -203,7 +203,7 @@ void request_list(struct session *session, const struct proto_message *message) 
                 memcpy(list->prefix, message->prefix.data, message->prefix.size);
 
         request_begin(&list->request, session, message->head.id, PROTO_LIST);
-        request_set_pending(&list->request, max * LIST_ENTRY_MAX);
+        request_set_pending(&list->request, sizeof(*list) + message->prefix.size + max * LIST_ENTRY_MAX);
         job_submit(session->worker->jobs, &list->job);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "job.h"
 #include "macro.h"
 #include "output.h"
@@ -12,7 +13,8 @@
 #include "session.h"
 #include "worker.h"
 
-#define SMALL_MAX 2000 /* bytes of a body that the store keeps in memory until the change is made: no job */
+#define STALLED_USEC USEC_PER_SEC
+#define SMALL_MAX    2000 /* bytes of a body that the store keeps in memory until the change is made: no job */
 
 struct piece {
         uint8_t *data;
@@ -37,6 +39,7 @@ struct put {
         uint64_t checksum;
         uint64_t size; /* UINT64_MAX: not known */
         uint64_t received;
+        uint64_t received_usec; /* when bytes came last */
 
         struct piece filling, writing; /* so that receiving goes on while the disk is written */
         int result;                    /* of the last job */
@@ -95,6 +98,7 @@ static void fail(struct put *put, uint16_t status, const char *text) {
                 return;
 
         put->answered = true;
+        piece_done(put, &put->filling);
         if (put->request.session)
                 request_refuse(put->request.session, PROTO_PUT, put->request.id, status, text);
 }
@@ -268,7 +272,8 @@ void put_flush_stalled(struct session *session) {
                 struct put *put = put_of(request);
 
                 next = request->next;
-                if (is_put(request) && !put->over && !put->answered && !put->busy && put->filling.size > 0)
+                if (is_put(request) && !put->over && !put->answered && !put->busy && put->filling.size > 0 &&
+                    request->worker->now_usec > put->received_usec + STALLED_USEC)
                         write_on(put);
         }
 }
@@ -299,12 +304,14 @@ int put_room(struct put *put, uint64_t left, uint8_t **ret, size_t *ret_size) {
 void put_received(struct put *put, size_t size) {
         put->filling.size += size;
         put->received += size;
+        put->received_usec = put->request.worker->now_usec;
 }
 
 static void set_whole(struct put *put) {
         set_over(put);
         if (!put->answered)
-                request_set_pending(&put->request, 0);
+                request_set_pending(&put->request,
+                                    sizeof(*put) + put->change.uri_size + put->change.metadata_size);
         go_on(put);
 }
 
@@ -334,6 +341,10 @@ static uint16_t check_size(struct put *put, uint64_t coming, const char **ret_te
 struct put *request_put(struct session *session, const struct proto_message *message) {
         uint64_t id = message->head.id;
         bool stream = message->head.flags & PROTO_FLAG_STREAM;
+        bool permitted = access_check_session(session->role, ACCESS_PUT) >= 0;
+        /* Of one that is refused nothing is kept. */
+        struct proto_bytes uri = permitted ? message->uri : (struct proto_bytes){};
+        struct proto_bytes metadata = permitted ? message->metadata : (struct proto_bytes){};
         const char *text;
         uint16_t status;
         struct put *put;
@@ -349,7 +360,7 @@ struct put *request_put(struct session *session, const struct proto_message *mes
                 return NULL;
         }
 
-        put = malloc(sizeof(*put) + message->uri.size + message->metadata.size);
+        put = malloc(sizeof(*put) + uri.size + metadata.size);
         if (!put) {
                 request_refuse(session, PROTO_PUT, id, PROTO_BUSY, NULL);
                 return NULL;
@@ -366,23 +377,24 @@ struct put *request_put(struct session *session, const struct proto_message *mes
                 .change = {
                         .kind = STORAGE_PUT,
                         .uri = put->data,
-                        .uri_size = message->uri.size,
-                        .metadata = put->data + message->uri.size,
-                        .metadata_size = message->metadata.size,
+                        .uri_size = uri.size,
+                        .metadata = put->data + uri.size,
+                        .metadata_size = metadata.size,
                         .ttl_msec = message->ttl_msec,
                         .if_absent = message->has & PROTO_HAS(PROTO_TAG_IF_ABSENT),
                         .if_generation = message->if_generation,
                 },
         };
-        memcpy(put->data, message->uri.data, message->uri.size);
-        if (message->metadata.size > 0)
-                memcpy(put->data + message->uri.size, message->metadata.data, message->metadata.size);
+        if (uri.size > 0)
+                memcpy(put->data, uri.data, uri.size);
+        if (metadata.size > 0)
+                memcpy(put->data + uri.size, metadata.data, metadata.size);
 
         request_begin(&put->request, session, id, PROTO_PUT);
         session->n_streams += stream;
 
         status = check_size(put, stream ? message->size : message->head.body_size, &text);
-        if (access_check_session(session->role, ACCESS_PUT) < 0)
+        if (!permitted)
                 fail(put, PROTO_NOT_PERMITTED, SESSION_READ_ONLY_TEXT);
         else if (status != 0)
                 fail(put, status, text);

@@ -31,6 +31,7 @@ void request_set_pending(struct request *request, uint64_t reserved) {
 
         request->pending = true;
         request->reserved = reserved;
+        request->worker->reserved += reserved;
         if (request->session) {
                 request->session->n_pending++;
                 request->session->reserved += reserved;
@@ -65,6 +66,7 @@ void request_end(struct request *request) {
         request_detach(request);
         assert(worker->n_requests > 0);
         worker->n_requests--;
+        worker->reserved -= request->reserved;
         worker_check_drained(worker);
 }
 

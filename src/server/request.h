@@ -20,7 +20,7 @@ struct request {
         struct session *session; /* NULL: it is gone, nobody wants the answer */
         struct request *previous, *next;
         uint64_t id;
-        uint64_t reserved; /* bytes of output that the answer may need */
+        uint64_t reserved; /* bytes that it holds, or that its answer may need */
         uint16_t type;
         bool pending; /* it will be answered without anything more from the client */
 
@@ -30,7 +30,8 @@ struct request {
 };
 
 void request_begin(struct request *request, struct session *session, uint64_t id, uint16_t type);
-/* From now on it counts against the depth, and ordered sessions wait for it. */
+/* From now on it counts against the depth, and ordered sessions wait for it. reserved: bytes of memory that it
+ * holds or that its answer may need, which count as output. */
 void request_set_pending(struct request *request, uint64_t reserved);
 /* Parts it from the session, when that is still there. Call it after the answer was given. */
 void request_detach(struct request *request);
@@ -80,5 +81,5 @@ void put_received(struct put *put, size_t size);
 void put_frame_done(struct put *put);
 /* Gives up all puts of the session that are not whole. */
 void put_abort_all(struct session *session);
-/* Writes what has been received of a stream that has come to a halt, so that it holds no buffer. */
+/* Writes what has been received of puts that have come to a halt, so that they hold no buffers. */
 void put_flush_stalled(struct session *session);

@@ -330,7 +330,7 @@ static bool may_open(const struct session *session) {
 }
 
 static uint64_t output_max(const struct session *session) {
-        if (session->worker->output_size < session->limits.worker_output_max)
+        if (session->worker->output_size + session->worker->reserved < session->limits.worker_output_max)
                 return session->limits.output_max;
 
         return MIN(session->limits.output_max, OUTPUT_CROWDED);
@@ -655,6 +655,9 @@ void session_turn(struct session *session, uint32_t events) {
 void session_sweep(struct session *session) {
         uint64_t now = session->worker->now_usec, last = MAX(session->input_usec, session->output_usec);
 
+        if (session->n_streams > 0 || session->body_put)
+                put_flush_stalled(session);
+
         if (session->output) {
                 if (session->limits.write_timeout_usec > 0 && session->output_wait != OUTPUT_WAIT_BODY &&
                     now > session->output_usec + session->limits.write_timeout_usec)
@@ -676,12 +679,9 @@ void session_sweep(struct session *session) {
                 return;
         }
 
-        if (now > session->input_usec + USEC_PER_SEC) {
-                put_flush_stalled(session);
-                if (session->input_size == 0) {
-                        free(session->input);
-                        session->input = NULL;
-                        session->input_allocated = 0;
-                }
+        if (now > session->input_usec + USEC_PER_SEC && session->input_size == 0) {
+                free(session->input);
+                session->input = NULL;
+                session->input_allocated = 0;
         }
 }

@@ -84,7 +84,7 @@ struct session {
         /* Requests begun and not answered. */
         struct request *requests;
         uint32_t n_pending, n_streams;
-        uint64_t reserved; /* bytes of output they may need */
+        uint64_t reserved; /* bytes that they hold, or that their answers may need */
 
         struct output *output; /* NULL: nothing waits */
         enum output_wait output_wait;

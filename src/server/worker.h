@@ -51,6 +51,7 @@ struct worker {
         /* Of all sessions' answers that wait. */
         uint32_t n_files;     /* open */
         uint64_t output_size; /* bytes of memory */
+        uint64_t reserved;    /* bytes that requests under way hold, or their answers may need */
 
         /* The scratch space of whoever's turn it is. */
         struct storage_object object;

@@ -205,6 +205,37 @@ def test_memory_of_stuck_clients():
             greedy.close()
 
 
+def test_memory_of_refused_streams():
+    """Of a put that a reader may not make nothing is kept, though it has to be ended."""
+    with Daemon() as daemon:
+        big = wire.metadata((b"key", bytes(32000)))
+        before = resident(daemon)
+        peers = [wire.Peer(daemon.reader) for _ in range(200)]
+        for peer in peers:
+            peer.send(*(wire.frame(wire.PUT, 50 + i, wire.uri("x"), big, flags=wire.FLAG_STREAM) for i in range(8)))
+        for peer in peers:
+            assert all(peer.receive().status == wire.NOT_PERMITTED for _ in range(8))
+        assert resident(daemon) - before < 40 << 20, resident(daemon) - before
+        for peer in peers:
+            peer.close()
+
+
+def test_stalled_stream_of_a_busy_session():
+    """What it has sent goes to the disk, whatever else the session does."""
+    with Daemon() as daemon, wire.Peer(daemon.publisher) as peer:
+        peer.send(wire.frame(wire.PUT, 1000, wire.uri("stream"), flags=wire.FLAG_STREAM),
+                  wire.frame(wire.DATA, 1000, body_size=100000), bytes_of(100000))
+
+        def is_written():
+            assert peer.is_alive()
+            return common.blob_files(daemon) == 1
+
+        common.wait_until(is_written, "the stream's beginning in a file", 10)
+        peer.send(wire.frame(wire.END, 1000))
+        assert peer.receive().info.size == 100000
+        assert peer.get("stream") == bytes_of(100000)
+
+
 def test_connections_in_all():
     with Daemon(settings="MaxConnections=20") as daemon:
         with common.Unchanged(daemon):
