@@ -80,6 +80,8 @@ int verb_rm(struct ctl *ctl);
 int verb_purge(struct ctl *ctl);
 int verb_ls(struct ctl *ctl);
 int verb_stats(struct ctl *ctl);
+int verb_export(struct ctl *ctl);
+int verb_import(struct ctl *ctl);
 
 /* put --recursive: everything below the first operand, as objects that begin with the second. */
 int put_tree(struct ctl *ctl);
@@ -89,5 +91,5 @@ int put_tree(struct ctl *ctl);
 int request_add_pairs(objmapper_request *request, const char *const *pairs, size_t n_pairs);
 int request_add_put_options(objmapper_request *request, const struct arguments *arguments);
 
-/* --verbose: says on standard error what was put. */
-void say_put(objmapper_object *object);
+/* --verbose: says on standard error what object was put or exported. */
+void say_object(objmapper_object *object);

@@ -36,6 +36,15 @@ static const struct verb verbs[] = {
           "bytes are written as they are: use --null where a URI may hold a line break.",
           0, 1, false, verb_ls },
         { "stats", "", "Show the daemon's counters", NULL, 0, 0, false, verb_stats },
+        { "export", "[PREFIX]", "Write the objects whose URI begins with PREFIX as an archive",
+          "A tar archive with all that import needs, to a file or standard output. The daemon goes on "
+          "serving\n"
+          "meanwhile; each object is in it in one of its states.",
+          0, 1, false, verb_export },
+        { "import", "[FILE|-]", "Store the objects of an archive that export wrote",
+          "It goes on after an object that is damaged or can't be stored; the exit code is then that of the\n"
+          "first failure.",
+          0, 1, true, verb_import },
 };
 
 enum verb_bit {
@@ -47,7 +56,9 @@ enum verb_bit {
         PURGE = 1U << 5,
         LS = 1U << 6,
         STATS = 1U << 7,
-        GLOBAL = 1U << 8,
+        EXPORT = 1U << 8,
+        IMPORT = 1U << 9,
+        GLOBAL = 1U << 10,
 };
 
 enum option_id {
@@ -81,21 +92,22 @@ static const struct option_entry {
         const char *value; /* NULL: takes none */
         const char *help;
 } option_table[] = {
-        { OPTION_OUTPUT, GET, 'o', "output", "FILE", "write to FILE instead of standard output" },
+        { OPTION_OUTPUT, GET | EXPORT, 'o', "output", "FILE", "write to FILE instead of standard output" },
         { OPTION_MODE, GET, 'm', "mode", "MODE", "how it comes: fdpass, copy, splice or auto (the default)" },
         { OPTION_RANGE, GET, 'r', "range", "RANGE",
           "bytes A-B (the first is 0, B included), A- (to the end), -N (the last N)" },
         { OPTION_RECURSIVE, PUT, 'R', "recursive", NULL, "store every file below a folder" },
         { OPTION_META, PUT, 'M', "meta", "KEY=VALUE", "add a pair of metadata; may come again" },
         { OPTION_TTL, PUT, 0, "ttl", "TIME", "expire after TIME: 90s, 10min, 1h30min, 7d" },
-        { OPTION_IF_ABSENT, PUT, 0, "if-absent", NULL, "only when there is no such object" },
+        { OPTION_IF_ABSENT, PUT | IMPORT, 0, "if-absent", NULL, "only when there is no such object" },
         { OPTION_IF_GENERATION, PUT | SET_META | RM, 0, "if-generation", "N",
           "only when the object has generation N" },
         { OPTION_ALL, PURGE, 0, "all", NULL, "the empty prefix is meant: remove everything" },
         { OPTION_LONG, LS, 'l', "long", NULL, "show size, time of the put, and ETag as well" },
         { OPTION_NULL, LS, '0', "null", NULL, "end each entry with a NUL, never escape" },
         { OPTION_JSON, STATS, 0, "json", NULL, "as one JSON object" },
-        { OPTION_VERBOSE, GET | PUT, 'v', "verbose", NULL, "say on standard error what was done, and how" },
+        { OPTION_VERBOSE, GET | PUT | EXPORT | IMPORT, 'v', "verbose", NULL,
+          "say on standard error what was done, and how" },
 
         { OPTION_SOCKET, GLOBAL, 0, "socket", "PATH", "the readers' socket; alone, everything goes there" },
         { OPTION_PUBLISH_SOCKET, GLOBAL, 0, "publish-socket", "PATH",
@@ -375,9 +387,13 @@ static int check_arguments(const struct verb *verb, const struct arguments *a) {
 }
 
 static int check_uris(const struct verb *verb, const struct arguments *a) {
-        bool is_prefix = verb->run == verb_ls || verb->run == verb_purge || a->recursive;
+        bool is_prefix = verb->run == verb_ls || verb->run == verb_purge || verb->run == verb_export ||
+                         a->recursive;
         size_t first = a->recursive ? 1 : 0;
         size_t end = verb->run == verb_rm ? a->n_operands : MIN(a->n_operands, first + 1);
+
+        if (verb->run == verb_import)
+                return 0;
 
         for (size_t i = first; i < end; i++) {
                 size_t size = strlen(a->operands[i]);

@@ -41,8 +41,10 @@ void progress_draw(struct progress *progress, uint64_t done, uint64_t done_bytes
         memset(bar + filled, '.', BAR_WIDTH - filled);
         bar[BAR_WIDTH] = '\0';
 
-        fprintf(stderr, "\r[%s] %3.0f%%  %" PRIu64 "/%" PRIu64 "  %s of %s\033[K", bar, part * 100, done,
-                progress->total, bytes_text(done_bytes, bytes),
+        fprintf(stderr, "\r[%s] %3.0f%%  %" PRIu64, bar, part * 100, done);
+        if (progress->total > 0)
+                fprintf(stderr, "/%" PRIu64, progress->total);
+        fprintf(stderr, "  %s of %s\033[K", bytes_text(done_bytes, bytes),
                 bytes_text(progress->total_bytes, total_bytes));
         progress->shown = true;
         progress->drawn_usec = now;

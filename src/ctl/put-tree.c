@@ -6,24 +6,15 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "clock.h"
-#include "ctl.h"
+#include "bulk.h"
 #include "macro.h"
-#include "progress.h"
 #include "report.h"
 #include "tree.h"
 
-/* Puts are durable when they are answered: with many under way, many share one commit. */
-#define IN_FLIGHT_MAX 64
-
 struct put_tree {
-        struct ctl *ctl;
+        struct bulk bulk;
         const char *prefix;
-        struct progress progress;
-        size_t n_in_flight;
-        uint64_t n_put, bytes_put, n_failed, n_links, n_special;
-        int result; /* exit code: of the first failure */
-        bool stop;  /* what failed would fail for all that follow */
+        uint64_t n_links, n_special;
 };
 
 /* One file under way. */
@@ -39,49 +30,19 @@ static void upload_free(struct upload *upload) {
 }
 DEFINE_CLEANUP(struct upload, upload_free)
 
-static void failed(struct put_tree *put, int exit_code) {
-        put->n_failed++;
-        if (put->result == EXIT_DONE)
-                put->result = exit_code;
-}
-
 static void file_failed(struct put_tree *put, const char *path, int error) {
-        progress_clear(&put->progress);
-        failed(put, report_file("can't read", path, error));
-}
-
-static void request_failed(struct put_tree *put, int error) {
-        progress_clear(&put->progress);
-
-        /* Where nobody answers, thousands more would each fail in the same way. */
-        if (put->stop)
-                failed(put, exit_code_of(put->ctl, error));
-        else
-                failed(put, report(put->ctl, error));
-
-        if (error == -EHOSTDOWN || error == -ETIMEDOUT || error == -EPROTO)
-                put->stop = true;
+        bulk_file_failed(&put->bulk, "can't read", path, error);
 }
 
 static void on_reply(objmapper_client *client _unused_, int error, objmapper_object *object, void *userdata) {
         _cleanup_(objmapper_object_freep) _unused_ objmapper_object *owned = object;
         _cleanup_(upload_freep) struct upload *upload = userdata;
-        struct put_tree *put = upload->put;
+        struct bulk *bulk = &upload->put->bulk;
 
-        put->n_in_flight--;
-
-        if (error < 0) {
-                request_failed(put, error);
-                return;
-        }
-
-        put->n_put++;
-        put->bytes_put += objmapper_object_get_size(object);
-
-        if (put->ctl->arguments.verbose) {
-                progress_clear(&put->progress);
-                say_put(object);
-        }
+        if (error < 0)
+                bulk_request_failed(bulk, error);
+        else
+                bulk_done(bulk, object);
 }
 
 static int put_file(struct put_tree *put, struct tree *tree, const struct tree_entry *entry) {
@@ -99,10 +60,10 @@ static int put_file(struct put_tree *put, struct tree *tree, const struct tree_e
         memcpy(upload->uri + prefix_size, entry->path, entry->path_size + 1);
 
         if (uri_size > OBJMAPPER_URI_MAX) {
-                progress_clear(&put->progress);
+                progress_clear(&put->bulk.progress);
                 complain("can't put: its URI would have %zu bytes, at most %i are possible: '%s'", uri_size,
                          OBJMAPPER_URI_MAX, upload->uri);
-                failed(put, EXIT_FAILED);
+                bulk_failed(&put->bulk, EXIT_FAILED);
                 return 0;
         }
 
@@ -110,7 +71,7 @@ static int put_file(struct put_tree *put, struct tree *tree, const struct tree_e
         if (r >= 0)
                 r = objmapper_request_new(&request, OBJMAPPER_PUT, upload->uri, uri_size);
         if (r >= 0)
-                r = request_add_put_options(request, &put->ctl->arguments);
+                r = request_add_put_options(request, &put->bulk.ctl->arguments);
         if (r >= 0)
                 r = objmapper_request_set_body_fd(request, upload->fd, OBJMAPPER_TO_END);
         if (r == -ENOMEM)
@@ -120,16 +81,9 @@ static int put_file(struct put_tree *put, struct tree *tree, const struct tree_e
                 return 0;
         }
 
-        r = objmapper_client_submit(put->ctl->client, request, on_reply, upload);
-        if (r < 0) {
-                request_failed(put, r);
-                if (r == -EACCES) /* the socket's word, not the daemon's: it holds for all */
-                        put->stop = true;
-                return 0;
-        }
+        if (bulk_submit(&put->bulk, request, on_reply, upload) >= 0)
+                TAKE_PTR(upload); /* the answer's */
 
-        TAKE_PTR(upload); /* the answer's */
-        put->n_in_flight++;
         return 0;
 }
 
@@ -144,7 +98,8 @@ static int put_entry(struct put_tree *put, struct tree *tree, const struct tree_
                 put->n_special++;
                 break;
         case TREE_ERROR:
-                file_failed(put, *entry->path ? entry->path : put->ctl->arguments.operands[0], entry->error);
+                file_failed(put, *entry->path ? entry->path : put->bulk.ctl->arguments.operands[0],
+                            entry->error);
                 break;
         }
 
@@ -152,29 +107,28 @@ static int put_entry(struct put_tree *put, struct tree *tree, const struct tree_
 }
 
 static int put_all(struct put_tree *put, struct tree *tree) {
-        bool more = true;
+        struct bulk *bulk = &put->bulk;
+        struct tree_entry entry;
+        size_t n;
         int r;
 
-        while (more || put->n_in_flight > 0) {
-                while (more && put->n_in_flight < IN_FLIGHT_MAX) {
-                        struct tree_entry entry;
+        while (!bulk->stop && (r = tree_next(tree, &entry)) != 0) {
+                if (r > 0)
+                        r = put_entry(put, tree, &entry);
+                if (r >= 0)
+                        r = bulk_wait(bulk, BULK_IN_FLIGHT_MAX - 1);
+                if (r < 0)
+                        return r;
 
-                        r = put->stop ? 0 : tree_next(tree, &entry);
-                        if (r > 0)
-                                r = put_entry(put, tree, &entry);
-                        else if (r == 0)
-                                more = false;
-                        if (r < 0)
-                                return r;
-                }
+                bulk_draw(bulk);
+        }
 
-                if (put->n_in_flight > 0) {
-                        r = objmapper_client_wait(put->ctl->client, USEC_PER_SEC);
-                        if (r < 0)
-                                return r;
-                }
+        while ((n = objmapper_client_get_pending(bulk->ctl->client)) > 0) {
+                r = bulk_wait(bulk, n - 1);
+                if (r < 0)
+                        return r;
 
-                progress_draw(&put->progress, put->n_put + put->n_failed, put->bytes_put);
+                bulk_draw(bulk);
         }
 
         return 0;
@@ -213,30 +167,29 @@ int put_tree(struct ctl *ctl) {
         const char *path = ctl->arguments.operands[0];
         _cleanup_(tree_freep) struct tree *tree = NULL;
         struct put_tree put = {
-                .ctl = ctl,
+                .bulk = { .ctl = ctl, .progress.enabled = progress_wanted() },
                 .prefix = ctl->arguments.operands[1],
-                .progress.enabled = progress_wanted(),
         };
         int r;
 
         raise_descriptor_limit();
 
         r = tree_new(path, &tree);
-        if (r >= 0 && put.progress.enabled)
-                r = count_files(path, &put.progress);
+        if (r >= 0 && put.bulk.progress.enabled)
+                r = count_files(path, &put.bulk.progress);
         if (r < 0)
                 return report_file("can't read", path, r);
 
         r = put_all(&put, tree);
-        progress_clear(&put.progress);
+        progress_clear(&put.bulk.progress);
         if (r < 0)
                 return report_file("can't put what is below", path, r);
 
-        if (put.stop)
+        if (put.bulk.stop)
                 complain("stopped there: what follows would fail likewise");
 
         printf("%" PRIu64 " objects put, %" PRIu64 " bytes; skipped %" PRIu64 " links, %" PRIu64
                " special files; %" PRIu64 " failed\n",
-               put.n_put, put.bytes_put, put.n_links, put.n_special, put.n_failed);
-        return put.result;
+               put.bulk.n_done, put.bulk.bytes_done, put.n_links, put.n_special, put.bulk.n_failed);
+        return put.bulk.result;
 }

@@ -42,7 +42,7 @@ int request_add_put_options(objmapper_request *request, const struct arguments *
         return r;
 }
 
-void say_put(objmapper_object *object) {
+void say_object(objmapper_object *object) {
         const char *uri;
         size_t size;
 
@@ -94,7 +94,7 @@ int verb_put(struct ctl *ctl) {
                 return report(ctl, r);
 
         if (a->verbose)
-                say_put(object);
+                say_object(object);
 
         return EXIT_DONE;
 }

@@ -30,7 +30,7 @@ import daemon as daemon_lib  # noqa: E402, pylint: disable=wrong-import-position
 import tap  # noqa: E402, pylint: disable=wrong-import-position
 
 CTL = daemon_lib.build_path("src/ctl/objmapperctl")
-VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats")
+VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import")
 DONE, FAILED, USAGE, ABSENT, CONFLICT, NOT_PERMITTED, NO_DAEMON, NO_ROOM, UNKNOWN, BUSY = range(10)
 LARGE = bytes(range(256)) * 4096 * 5  # has a file of its own in the store
 MODES = ("fdpass", "copy", "splice", "auto")
@@ -710,7 +710,8 @@ def test_command_lines_that_are_wrong(_):
             (("put", "a", "--if-absent", "--if-generation=1"), "both"), (("put", "a", "--if-generation=0"), "generation"),
             (("put", "a", "--if-generation=x"), "generation"), (("rm",), "usage:"), (("rm", "a", ""), "1 to 4096"),
             (("rm", "a", "b", "--if-generation=1"), "one object"), (("ls", "a", "b"), "usage:"), (("ls", "x" * 4097), "prefix"),
-            (("stats", "a"), "usage:"), (("set-meta",), "usage:"), (("stat",), "usage:"),
+            (("stats", "a"), "usage:"), (("export", "a", "b"), "usage:"), (("export", "x" * 4097), "prefix"),
+            (("import", "a", "b"), "usage:"), (("import", "-o", "a"), "-o"), (("set-meta",), "usage:"), (("stat",), "usage:"),
             (("ls", "--socket=a", "--user"), "one of both"), (("ls", "--publish-socket=a", "--instance=b"), "one of both"),
             (("ls", "--user=x"), "--user"), (("put", "a", "-M", "k=" + "v" * 32762), "at most 32768"),
             (("set-meta", "a", "k=" + "v" * 20000, "k=" + "v" * 20000), "the metadata has 40014 bytes")):
@@ -814,7 +815,7 @@ def test_examples_of_the_manual(daemon):
     wrapper.write_text(f'#!/bin/sh\nexec "{CTL}" {" ".join(sockets(daemon))} "$@"\n')
     wrapper.chmod(0o755)
     script = "set -ex\n" + re.sub(r"^    ", "", block, flags=re.MULTILINE)
-    result = subprocess.run(["sh", "-c", script], env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, check=False,
+    result = subprocess.run(["sh", "-c", script], cwd=folder, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, check=False,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert result.returncode == 0, result
     assert result.stdout.startswith(b"hello\nell"), result.stdout
