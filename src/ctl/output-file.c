@@ -102,7 +102,8 @@ int output_file_new(const char *path, struct output_file **ret) {
                 resolved = realpath(path, NULL);
                 if (!resolved)
                         return -errno;
-        } else if (*path == '\0' || path[strlen(path) - 1] == '/')
+        } else if (*path == '\0' || path[strlen(path) - 1] == '/' ||
+                   lstat(path, &st) >= 0) /* a link that leads nowhere is not to be replaced */
                 return -ENOENT;
 
         r = open_folder(file, resolved ?: path);

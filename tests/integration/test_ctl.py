@@ -241,6 +241,10 @@ def test_output_to_links_and_devices(daemon):
     daemon.ctl("get", "large", "-o", str(folder / "link"))
     assert (folder / "link").is_symlink() and (folder / "target").read_bytes() == LARGE
 
+    (folder / "dangling").symlink_to("nowhere")
+    fails(daemon.ctl("get", "large", "-o", str(folder / "dangling"), check=False), FAILED, "No such file")
+    assert (folder / "dangling").is_symlink()
+
     daemon.ctl("get", "large", "-o", "/dev/null")
     assert pathlib.Path("/dev/null").is_char_device()
     fails(daemon.ctl("get", "large", "-o", "/dev/full", check=False), FAILED, "can't write '/dev/full'", "No space left")
