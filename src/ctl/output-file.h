@@ -8,7 +8,8 @@
 struct output_file;
 
 /* Begins a file that is to be path. What is there already is replaced, and gives its permissions; a symbolic
- * link is followed, if it leads somewhere; a device, pipe or socket is written to as it is. -EISDIR, -ENOENT, -EACCES and so on. */
+ * link is followed, if it leads somewhere; a device, pipe or socket is written to as it is. -EISDIR, -ENOENT,
+ * -EACCES and so on. */
 int output_file_new(const char *path, struct output_file **ret);
 /* To write to; the file's. */
 int output_file_get_fd(struct output_file *file);
