@@ -15,8 +15,9 @@
 
 struct config {
         /* [Store] */
-        char *store_directory; /* StoreDirectory=; NULL: the daemon's default */
-        uint64_t object_max;   /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
+        char *store_directory;      /* StoreDirectory=; NULL: the daemon's default */
+        uint64_t object_max;        /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
+        uint64_t expired_keep_usec; /* ExpiredKeepSec=; UINT64_MAX: for ever */
 
         /* [Server] */
         uint64_t workers;                  /* Workers=; 0: one per processor */

@@ -17,6 +17,7 @@
 const struct setting settings[] = {
         STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
         STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
+        STORE("ExpiredKeepSec", "10min", SETTING_TIME, "0", "infinity", expired_keep_usec),
 
         SERVER("Workers", "0", SETTING_COUNT, "0", "256", workers),
         SERVER("MaxConnections", "16384", SETTING_COUNT, "1", "1000000", connections_max),

@@ -117,12 +117,15 @@ static void keep_fixed(struct config *old, struct config *new) {
                 log_notice("StoreDirectory= has changed: that counts from the next restart.");
         if (old->object_max != new->object_max)
                 log_notice("MaxObjectSize= has changed: that counts from the next restart.");
+        if (old->expired_keep_usec != new->expired_keep_usec)
+                log_notice("ExpiredKeepSec= has changed: that counts from the next restart.");
         if (old->workers != new->workers)
                 log_notice("Workers= has changed: that counts from the next restart.");
 
         free(new->store_directory);
         new->store_directory = TAKE_PTR(old->store_directory);
         new->object_max = old->object_max;
+        new->expired_keep_usec = old->expired_keep_usec;
         new->workers = old->workers;
 }
 

@@ -2,6 +2,7 @@
 #include "store.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,7 +59,12 @@ int store_find(char **ret, const struct config *config, bool user, const char *i
         return *ret ? 0 : -ENOMEM;
 }
 
-static void on_event(enum storage_event event, const void *uri, size_t uri_size, int error, void *userdata) {
+static void on_event(enum storage_event event,
+                     const void *uri,
+                     size_t uri_size,
+                     int error,
+                     uint64_t count,
+                     void *userdata) {
         static struct log_ratelimit limit = { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 };
         const char *directory = userdata;
         const struct log_field fields[] = {
@@ -92,6 +98,18 @@ static void on_event(enum storage_event event, const void *uri, size_t uri_size,
         case STORAGE_EVENT_UPGRADED:
                 log_write(LOG_NOTICE, 0, NULL, fields, n_fields,
                           "The store %s was upgraded to a newer format.", directory);
+                break;
+        case STORAGE_EVENT_SWEPT:
+                if (count > 0)
+                        log_write(LOG_NOTICE, 0, MESSAGE_STORE_SWEPT, fields, n_fields,
+                                  "The store %s was not closed properly: %" PRIu64
+                                  " files that belong to no object were removed.",
+                                  directory, count);
+                if (error < 0)
+                        log_write(LOG_WARNING, error, NULL, fields, n_fields,
+                                  "Files in the store %s that belong to no object can't be removed, the next "
+                                  "start tries again: %m",
+                                  directory);
                 break;
         }
 }
@@ -131,6 +149,7 @@ int store_open(struct storage **ret, const char *directory, const struct config 
                 .view = getenv("OBJMAPPER_BLOB_VIEW"),
                 .inline_max = SIZE_MAX,
                 .object_max = config->object_max == UINT64_MAX ? 0 : config->object_max,
+                .expired_keep_usec = config->expired_keep_usec,
                 .on_event = on_event,
                 .userdata = (void *) directory,
         };

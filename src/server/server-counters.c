@@ -85,15 +85,20 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("store_objects", stats.objects, userdata);
         visit("store_bytes", stats.bytes, userdata);
         visit("store_objects_inline", stats.objects_inline, userdata);
+        visit("store_objects_expiring", stats.objects_expiring, userdata);
         visit("store_dictionary_bytes", stats.dictionary_bytes, userdata);
         visit("store_gets", stats.gets, userdata);
         visit("store_hits", stats.hits, userdata);
         visit("store_puts", stats.puts, userdata);
         visit("store_removes", stats.removes, userdata);
+        visit("store_expired", stats.expired, userdata);
         visit("store_commits", stats.commits, userdata);
         visit("store_changes", stats.changes, userdata);
         visit("store_bytes_put", stats.bytes_put, userdata);
         visit("store_generation", stats.generation, userdata);
+        visit("store_sweeps", stats.sweeps, userdata);
+        visit("store_swept", stats.swept, userdata);
+        visit("store_foreign", stats.foreign, userdata);
 }
 
 void server_visit_counters(struct server *server, visit_fn visit, void *userdata) {

@@ -52,28 +52,41 @@ static uint64_t subtract(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
 }
 
-void batch_drop(struct batch *batch, const struct record *record) {
+int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record) {
+        struct batch *batch = &writer->batch;
+        uint64_t blob = record->blob;
+        bool is_last;
+        int r;
+
         batch->state.objects = subtract(batch->state.objects, 1);
         batch->state.bytes = subtract(batch->state.bytes, record->info.size);
-        if (record->blob == 0)
+        if (blob == 0)
                 batch->state.objects_inline = subtract(batch->state.objects_inline, 1);
         else {
                 assert(batch->n_unlinked < BATCH_MAX);
-                batch->unlinked[batch->n_unlinked++] = record->blob;
+                batch->unlinked[batch->n_unlinked++] = blob;
         }
+
+        r = dictionary_forget(writer->storage->dictionary, txn, record, &is_last);
+        if (r >= 0 && is_last)
+                batch->emptied[batch->n_emptied++] = blob >> BLOB_FOLDER_BITS;
+        return r;
 }
 
 void batch_drop_unreadable(struct batch *batch) {
         batch->state.objects = subtract(batch->state.objects, 1);
 }
 
-static void drop_value(struct batch *batch, const struct place *place) {
+static int drop_value(struct writer *writer, MDB_txn *txn, const struct place *place) {
         if (place->has_record) {
-                batch_drop(batch, &place->record);
                 if (place->purge)
                         place->purge->early++;
-        } else if (place->has_value)
-                batch_drop_unreadable(batch);
+                return writer_drop(writer, txn, &place->record);
+        }
+
+        if (place->has_value)
+                batch_drop_unreadable(&writer->batch);
+        return 0;
 }
 
 static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
@@ -105,7 +118,7 @@ static int publish(struct writer *writer, struct storage_change *change) {
 }
 
 static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
-        uint64_t now_usec = clock_usec(CLOCK_REALTIME);
+        uint64_t now_usec = storage_now(writer->storage);
         struct batch *batch = &writer->batch;
         struct storage_upload *upload = change->upload;
         struct record record;
@@ -145,10 +158,13 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
                 .body = upload->buffer,
         };
 
-        drop_value(batch, &place);
-        r = dictionary_put(writer->storage->dictionary, txn, &place.key, &record);
+        r = drop_value(writer, txn, &place);
+        if (r >= 0)
+                r = dictionary_insert(writer->storage->dictionary, txn, &place.key, &record);
         if (r < 0)
                 return r;
+
+        writer_expect_expiry(writer, record.info.expires_usec);
 
         batch->state.objects++;
         batch->state.objects_inline += record.blob == 0;
@@ -205,8 +221,9 @@ static int apply_remove(struct writer *writer, MDB_txn *txn, struct storage_chan
                 return 0;
 
         /* A damaged one is as good as absent; it goes all the same. */
-        drop_value(batch, &place);
-        r = dictionary_delete(writer->storage->dictionary, txn, &place.key);
+        r = drop_value(writer, txn, &place);
+        if (r >= 0)
+                r = dictionary_delete(writer->storage->dictionary, txn, &place.key);
         if (r < 0)
                 return r;
 

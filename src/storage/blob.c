@@ -11,7 +11,6 @@
 #include "cleanup.h"
 #include "macro.h"
 
-#define FOLDER_BITS   12
 #define FOLDER_DIGITS 13
 #define NAME_DIGITS   16
 
@@ -30,7 +29,7 @@ static char *format_hex(char *p, uint64_t number, unsigned n_digits) {
 }
 
 static void path_of(struct blob_path *path, uint64_t blob) {
-        char *p = format_hex(path->text, blob >> FOLDER_BITS, FOLDER_DIGITS);
+        char *p = format_hex(path->text, blob >> BLOB_FOLDER_BITS, FOLDER_DIGITS);
 
         *p++ = '/';
         (void) format_hex(p, blob, NAME_DIGITS);
@@ -166,7 +165,7 @@ void blob_unstage(struct blobs *blobs, uint64_t staged) {
 
 /* Makes sure that the folder of blob exists and is among those to be synced. */
 static int note_folder(struct blobs *blobs, uint64_t blob, int *ret_fd) {
-        uint64_t number = blob >> FOLDER_BITS;
+        uint64_t number = blob >> BLOB_FOLDER_BITS;
         struct blob_folder *folder = NULL;
         char name[FOLDER_DIGITS + 1];
         int r;
@@ -244,6 +243,39 @@ void blob_unlink(struct blobs *blobs, uint64_t blob) {
 
         path_of(&path, blob);
         (void) unlinkat(blobs->fd, path.text, 0);
+}
+
+void blob_remove_folder(struct blobs *blobs, uint64_t folder) {
+        char name[FOLDER_DIGITS + 1];
+
+        (void) format_hex(name, folder, FOLDER_DIGITS);
+        (void) unlinkat(blobs->fd, name, AT_REMOVEDIR);
+}
+
+static bool parse_hex(const char *name, unsigned n_digits, uint64_t *ret) {
+        uint64_t number = 0;
+
+        for (unsigned i = 0; i < n_digits; i++) {
+                char c = name[i];
+
+                if (c >= '0' && c <= '9')
+                        number = number << 4 | (uint64_t) (c - '0');
+                else if (c >= 'a' && c <= 'f')
+                        number = number << 4 | (uint64_t) (c - 'a' + 10);
+                else
+                        return false;
+        }
+
+        *ret = number;
+        return name[n_digits] == 0;
+}
+
+bool blob_parse(const char *name, uint64_t *ret) {
+        return parse_hex(name, NAME_DIGITS, ret);
+}
+
+bool blob_parse_folder(const char *name, uint64_t *ret) {
+        return parse_hex(name, FOLDER_DIGITS, ret);
 }
 
 static int open_checked(int dir_fd, const char *path, uint64_t size) {

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #define BLOB_FOLDERS_MAX 4
+#define BLOB_FOLDER_BITS 12 /* a folder is named by what is above these bits of its blobs' numbers */
 
 struct blobs {
         int fd;            /* the folder of all blobs */
@@ -56,6 +57,12 @@ int blob_publish(struct blobs *blobs, int fd, uint64_t staged, uint64_t blob);
 /* Syncs all names given since the last time. */
 int blobs_sync(struct blobs *blobs);
 void blob_unlink(struct blobs *blobs, uint64_t blob);
+/* Removes a folder that gets no more names, when it is empty. Any thread. */
+void blob_remove_folder(struct blobs *blobs, uint64_t folder);
+
+/* Whether name is one that a blob, or a folder of blobs, has: the number that it stands for. */
+bool blob_parse(const char *name, uint64_t *ret);
+bool blob_parse_folder(const char *name, uint64_t *ret);
 
 /* Opens a body of size bytes: O_RDONLY, a description of its own. Any thread. -ENOENT: there is none.
  * -EMSGSIZE: it is no file of that size. -EXDEV: it is there, but not in the view, which is to be given up.

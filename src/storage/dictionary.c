@@ -10,12 +10,13 @@
 #include <xxhash.h>
 
 #include "bytes.h"
+#include "due.h"
 #include "macro.h"
 
 #define READERS_MAX    1000 /* transactions at once */
 #define READER_TABLE   (READERS_MAX * 64 + 4096)
 #define POOL_SLOTS     64
-#define STATE_VERSION  1
+#define STATE_VERSION  2 /* 1: there were no tables "live" and "due" */
 #define STATE_KEY      "state"
 #define KEY_HASH_SIZE  16
 #define KEY_CHAIN_SIZE (KEY_HEAD + 1 + KEY_HASH_SIZE) /* what the keys of one chain share */
@@ -26,7 +27,7 @@ struct slot {
 
 struct dictionary {
         MDB_env *env;
-        MDB_dbi objects, meta;
+        MDB_dbi objects, meta, live, due;
         uint64_t seed;
         key_hash_fn hash;
         uint64_t map_size;
@@ -36,7 +37,7 @@ struct dictionary {
         struct slot pool[POOL_SLOTS];
 };
 
-static int to_errno(int r) {
+int dictionary_errno(int r) {
         if (r >= 0)
                 return -r;
 
@@ -119,20 +120,24 @@ int dictionary_open(
         if (r == 0)
                 r = mdb_txn_begin(dictionary->env, NULL, 0, &txn);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         r = mdb_dbi_open(txn, "objects", MDB_CREATE, &dictionary->objects);
         if (r == 0)
                 r = mdb_dbi_open(txn, "meta", MDB_CREATE, &dictionary->meta);
+        if (r == 0)
+                r = mdb_dbi_open(txn, "live", MDB_CREATE, &dictionary->live);
+        if (r == 0)
+                r = mdb_dbi_open(txn, "due", MDB_CREATE, &dictionary->due);
         if (r != 0) {
                 mdb_txn_abort(txn);
-                return to_errno(r);
+                return dictionary_errno(r);
         }
 
-        /* Writes nothing when both were there. */
+        /* Writes nothing when all were there. */
         r = mdb_txn_commit(txn);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         assert(mdb_env_get_maxkeysize(dictionary->env) >= KEY_MAX);
         (void) mdb_env_info(dictionary->env, &info);
@@ -169,7 +174,7 @@ int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret) {
         } else
                 r = mdb_txn_begin(dictionary->env, NULL, MDB_RDONLY, &txn);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         *ret = txn;
         return 0;
@@ -185,11 +190,11 @@ void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn) {
 }
 
 int dictionary_write_begin(struct dictionary *dictionary, MDB_txn **ret) {
-        return to_errno(mdb_txn_begin(dictionary->env, NULL, 0, ret));
+        return dictionary_errno(mdb_txn_begin(dictionary->env, NULL, 0, ret));
 }
 
 int dictionary_write_commit(MDB_txn *txn) {
-        return to_errno(mdb_txn_commit(txn));
+        return dictionary_errno(mdb_txn_commit(txn));
 }
 
 void dictionary_write_abort(MDB_txn *txn) {
@@ -206,7 +211,7 @@ int dictionary_find_key(struct dictionary *dictionary,
 
         r = mdb_get(txn, dictionary->objects, &k, &v);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         return record_decode(key, key_size, v.mv_data, v.mv_size, ret);
 }
@@ -231,7 +236,7 @@ static int find_in_chain(struct dictionary *dictionary,
 
         r = mdb_cursor_open(txn, dictionary->objects, &cursor);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         for (r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); r == 0;
              r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
@@ -262,7 +267,7 @@ static int find_in_chain(struct dictionary *dictionary,
                 number_key(key, lowest_free);
         }
 
-        return to_errno(r);
+        return dictionary_errno(r);
 }
 
 int dictionary_find(struct dictionary *dictionary,
@@ -295,9 +300,82 @@ int dictionary_put(struct dictionary *dictionary,
         v.mv_size = record_size(key, record);
         r = mdb_put(txn, dictionary->objects, &k, &v, MDB_RESERVE);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         record_encode(key, record, v.mv_data);
+        return 0;
+}
+
+static int note(struct dictionary *dictionary,
+                MDB_txn *txn,
+                const struct key *key,
+                const struct record *record) {
+        int r = record->blob != 0 ? live_add(dictionary->live, txn, record->blob) : 0;
+
+        return r < 0 ? r : due_add(dictionary->due, txn, key, record);
+}
+
+int dictionary_insert(struct dictionary *dictionary,
+                      MDB_txn *txn,
+                      const struct key *key,
+                      const struct record *record) {
+        int r = dictionary_put(dictionary, txn, key, record);
+
+        return r < 0 ? r : note(dictionary, txn, key, record);
+}
+
+int dictionary_forget(struct dictionary *dictionary,
+                      MDB_txn *txn,
+                      const struct record *record,
+                      bool *ret_is_last) {
+        int r = 0;
+
+        *ret_is_last = false;
+        if (record->blob != 0)
+                r = live_remove(dictionary->live, txn, record->blob, ret_is_last);
+
+        return r < 0 ? r : due_remove(dictionary->due, txn, record);
+}
+
+int dictionary_read_live(struct dictionary *dictionary, uint64_t folder, struct live_map *ret) {
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_read_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = live_read(dictionary->live, txn, folder, ret);
+        dictionary_read_end(dictionary, txn);
+        return r;
+}
+
+int dictionary_peek_due(struct dictionary *dictionary, MDB_txn *txn, uint64_t *ret_usec) {
+        return due_peek(dictionary->due, txn, ret_usec);
+}
+
+int dictionary_take_due(struct dictionary *dictionary,
+                        MDB_txn *txn,
+                        struct key *ret_key,
+                        uint64_t *ret_generation) {
+        return due_take(dictionary->due, txn, ret_key, ret_generation);
+}
+
+int dictionary_count_due(struct dictionary *dictionary, uint64_t *ret) {
+        MDB_txn *txn;
+        MDB_stat st;
+        int r;
+
+        r = dictionary_read_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = mdb_stat(txn, dictionary->due, &st);
+        dictionary_read_end(dictionary, txn);
+        if (r != 0)
+                return dictionary_errno(r);
+
+        *ret = st.ms_entries;
         return 0;
 }
 
@@ -329,7 +407,7 @@ int dictionary_keep(struct dictionary *dictionary, struct record *record) {
 int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct key *key) {
         MDB_val k = { key->size, (void *) key->data };
 
-        return to_errno(mdb_del(txn, dictionary->objects, &k, NULL));
+        return dictionary_errno(mdb_del(txn, dictionary->objects, &k, NULL));
 }
 
 /* The state's record: check, version (32 bits), 32 bits of nothing, the numbers. */
@@ -343,11 +421,11 @@ int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct di
 
         r = mdb_get(txn, dictionary->meta, &k, &v);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         p = v.mv_data;
         if (v.mv_size != STATE_SIZE || load_le64(p) != XXH3_64bits(p + 8, STATE_SIZE - 8) ||
-            load_le32(p + 8) != STATE_VERSION)
+            load_le32(p + 8) == 0 || load_le32(p + 8) > STATE_VERSION)
                 return -EUCLEAN;
 
         *ret = (struct dictionary_state){
@@ -358,7 +436,7 @@ int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct di
                 .objects_inline = load_le64(p + 48),
                 .bytes = load_le64(p + 56),
         };
-        return 0;
+        return load_le32(p + 8) < STATE_VERSION ? 1 : 0;
 }
 
 int dictionary_write_state(struct dictionary *dictionary,
@@ -374,7 +452,7 @@ int dictionary_write_state(struct dictionary *dictionary,
                 store_le64(value + 16 + i * 8, numbers[i]);
         store_le64(value, XXH3_64bits(value + 8, STATE_SIZE - 8));
 
-        return to_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+        return dictionary_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
 }
 
 /* An update copies pages before it frees them: on a full disk not even a removal could be made. So what only
@@ -418,7 +496,7 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
 
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
         const MDB_dbi dbis[] = { 0 /* the free list */, 1 /* the names */, dictionary->objects,
-                                 dictionary->meta };
+                                 dictionary->meta,      dictionary->live,  dictionary->due };
         uint64_t used = 0;
         MDB_txn *txn;
         int r;
@@ -437,7 +515,7 @@ int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
 
         dictionary_read_end(dictionary, txn);
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
 
         *ret = used;
         return 0;
@@ -451,7 +529,7 @@ int dictionary_walk_begin(struct dictionary_walk *walk,
         walk->prefix = prefix;
         walk->prefix_size = prefix_size;
         walk->positioned = false;
-        return to_errno(mdb_cursor_open(txn, dictionary->objects, &walk->cursor));
+        return dictionary_errno(mdb_cursor_open(txn, dictionary->objects, &walk->cursor));
 }
 
 /* With a prefix of more than KEY_HEAD bytes the keys lie in two ranges: those of longer URIs, of which more
@@ -520,7 +598,7 @@ int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret) {
         if (r == MDB_NOTFOUND)
                 return 0;
         if (r != 0)
-                return to_errno(r);
+                return dictionary_errno(r);
         if (!in_first && !begins_with(&k, walk))
                 return 0;
 
@@ -538,9 +616,33 @@ int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret) {
 
 int dictionary_walk_delete(struct dictionary_walk *walk) {
         walk->positioned = false;
-        return to_errno(mdb_cursor_del(walk->cursor, 0));
+        return dictionary_errno(mdb_cursor_del(walk->cursor, 0));
 }
 
 void dictionary_walk_end(struct dictionary_walk *walk) {
         mdb_cursor_close(walk->cursor);
+}
+
+int dictionary_upgrade(struct dictionary *dictionary, MDB_txn *txn) {
+        struct dictionary_walk walk = {};
+        struct record record;
+        int r;
+
+        r = dictionary_errno(mdb_drop(txn, dictionary->live, 0));
+        if (r >= 0)
+                r = dictionary_errno(mdb_drop(txn, dictionary->due, 0));
+        if (r >= 0)
+                r = dictionary_walk_begin(&walk, dictionary, txn, NULL, 0);
+        if (r < 0)
+                return r;
+
+        while ((r = dictionary_walk_next(&walk, &record)) > 0 || r == -EBADMSG)
+                if (r > 0) {
+                        r = note(dictionary, txn, &walk.last, &record);
+                        if (r < 0)
+                                break;
+                }
+
+        dictionary_walk_end(&walk);
+        return r;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The dictionary from URI to record: an LMDB environment with the records and one record of the store's own
- * state. Readers each see one moment; one thread at a time writes.
+/* The dictionary from URI to record: an LMDB environment with the records, what is kept beside them in the
+ * same transactions (live.h, due.h), and one record of the store's own state. Readers each see one moment; one thread at a time writes.
  *
  * A URI of up to KEY_MAX bytes is its own key. A longer one's key is its first KEY_HEAD bytes, a NUL, the
  * XXH3-128 of the whole and a number that tells URIs of equal hashes apart: together such keys are a chain.
@@ -10,6 +10,7 @@
 
 #include <lmdb.h>
 
+#include "live.h"
 #include "record.h"
 
 typedef void (*key_hash_fn)(const void *data, size_t size, uint64_t seed, uint8_t ret[static 16]);
@@ -63,7 +64,13 @@ int dictionary_find_key(struct dictionary *dictionary,
                         size_t key_size,
                         struct record *ret);
 
-/* Writes the record under key. It must not point into the dictionary. */
+/* Writes the record of a new object under key, in place of what dictionary_forget() was told of. It must not
+ * point into the dictionary. */
+int dictionary_insert(struct dictionary *dictionary,
+                      MDB_txn *txn,
+                      const struct key *key,
+                      const struct record *record);
+/* The same for an object that is there, whose blob, generation and time to live stay as they are. */
 int dictionary_put(struct dictionary *dictionary,
                    MDB_txn *txn,
                    const struct key *key,
@@ -72,8 +79,27 @@ int dictionary_put(struct dictionary *dictionary,
  * next call. -ENOMEM. */
 int dictionary_keep(struct dictionary *dictionary, struct record *record);
 int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct key *key);
+/* Before a record is replaced or deleted: takes it out of what is kept beside the records. *ret_is_last: its
+ * blob was the last in its folder that is named. */
+int dictionary_forget(struct dictionary *dictionary,
+                      MDB_txn *txn,
+                      const struct record *record,
+                      bool *ret_is_last);
 
-/* -ENOENT: there is none yet. -EUCLEAN: damaged. */
+/* Which blobs of a folder records name now. Any thread. */
+int dictionary_read_live(struct dictionary *dictionary, uint64_t folder, struct live_map *ret);
+
+/* due_peek() and due_take(). */
+int dictionary_peek_due(struct dictionary *dictionary, MDB_txn *txn, uint64_t *ret_usec);
+int dictionary_take_due(struct dictionary *dictionary,
+                        MDB_txn *txn,
+                        struct key *ret_key,
+                        uint64_t *ret_generation);
+/* How many objects have a time to live. Any thread. */
+int dictionary_count_due(struct dictionary *dictionary, uint64_t *ret);
+
+/* 1: it is of an older version: dictionary_upgrade() before anything else. -ENOENT: there is none yet.
+ * -EUCLEAN: damaged, or of a newer version. */
 int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret);
 int dictionary_write_state(struct dictionary *dictionary, MDB_txn *txn, const struct dictionary_state *state);
 
@@ -105,3 +131,10 @@ int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret);
 /* Removes the record at walk->last, in a write transaction. */
 int dictionary_walk_delete(struct dictionary_walk *walk);
 void dictionary_walk_end(struct dictionary_walk *walk);
+
+/* Makes from the records what is kept beside them. The state that is written then has the newest version. Takes
+ * as long as there are records; the blob of one that can't be read is taken for left over. */
+int dictionary_upgrade(struct dictionary *dictionary, MDB_txn *txn);
+
+/* What LMDB returned, as an errno. */
+int dictionary_errno(int r);

@@ -74,8 +74,8 @@ static int look_up(struct storage *storage,
         return r;
 }
 
-static bool is_expired(const struct storage_info *info) {
-        return info->expires_usec != 0 && info->expires_usec <= clock_usec(CLOCK_REALTIME);
+static bool is_expired(struct storage *storage, const struct storage_info *info) {
+        return info->expires_usec != 0 && info->expires_usec <= storage_now(storage);
 }
 
 static bool is_known(const struct storage_etag *known, const struct storage_etag *etag) {
@@ -131,7 +131,7 @@ int storage_get(struct storage *storage,
                 if (r < 0)
                         return r == -ENOENT || r == -ENOMEM || r == -EAGAIN ? r : -EIO;
 
-                if (!(flags & STORAGE_GET_STALE) && is_expired(&object->info)) {
+                if (!(flags & STORAGE_GET_STALE) && is_expired(storage, &object->info)) {
                         object->body = NULL;
                         return -ESTALE;
                 }

@@ -48,7 +48,7 @@ int storage_list(struct storage *storage,
                               const struct storage_info *info,
                               void *userdata),
                  void *userdata) {
-        uint64_t now_usec = clock_usec(CLOCK_REALTIME);
+        uint64_t now_usec = storage_now(storage);
         struct dictionary_walk walk = {};
         size_t n_hidden = 0;
         struct record record;

@@ -66,7 +66,9 @@ static int remove_some(struct writer *writer, MDB_txn *txn, struct purge *purge)
                 if (r == -EBADMSG && is_covered_by_key(&walk))
                         batch_drop_unreadable(&writer->batch);
                 else if (r > 0 && covers(purge, &record)) {
-                        batch_drop(&writer->batch, &record);
+                        r = writer_drop(writer, txn, &record);
+                        if (r < 0)
+                                break;
                         writer->batch.n_removed++;
                         writer->batch.n_changes++;
                 } else if (r > 0 || r == -EBADMSG || r == -EAGAIN) {

@@ -34,6 +34,8 @@ enum storage_event {
         STORAGE_EVENT_VIEW_UNUSABLE, /* bodies are opened directly: the view is not the same folder or not
                                         read-only */
         STORAGE_EVENT_UPGRADED,
+        STORAGE_EVENT_SWEPT, /* count blobs that an earlier process left over were removed; error: why not all,
+                                or 0 */
 };
 
 struct storage_config {
@@ -43,10 +45,12 @@ struct storage_config {
         size_t inline_max;     /* bodies up to this many bytes live in the dictionary; SIZE_MAX: the default,
                                   2,000 */
         uint64_t object_max;   /* bytes of one body; 0: no limit */
+        uint64_t expired_keep_usec; /* an expired object is cleared so long after; UINT64_MAX: never */
         void (*on_event)(enum storage_event event,
                          const void *uri,
                          size_t uri_size,
                          int error,
+                         uint64_t count,
                          void *userdata);
         void *userdata;
 };
@@ -101,13 +105,13 @@ struct storage_object {
 void storage_object_done(struct storage_object *object);
 
 #define STORAGE_GET_OPEN  (1U << 0) /* open the body's file and count a hit */
-#define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome */
+#define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome, as long as it is kept */
 
 /* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is
  * opened. Without STORAGE_GET_OPEN the body of a file is not opened. Returns 0, or
  *   1                known is still right: info and metadata are filled
  *   -ENOENT          absent
- *   -ESTALE          expired: info and metadata are filled
+ *   -ESTALE          expired and not cleared yet: info and metadata are filled
  *   -EINVAL          not a URI
  *   -EIO             it may be there but can't be read
  *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (more gets at once than the dictionary takes, 1,000). */
@@ -246,15 +250,20 @@ struct storage_stats {
         uint64_t objects;
         uint64_t bytes;            /* of all bodies */
         uint64_t objects_inline;   /* whose bodies live in the dictionary */
+        uint64_t objects_expiring; /* that have a time to live */
         uint64_t dictionary_bytes; /* of the dictionary's file that are in use */
         uint64_t gets;             /* since the store was opened, as all below */
         uint64_t hits;
         uint64_t puts;
         uint64_t removes; /* objects removed, purged ones included */
+        uint64_t expired; /* objects cleared since their time to live was over */
         uint64_t commits; /* transactions */
         uint64_t changes; /* changes in them */
         uint64_t bytes_put;
         uint64_t generation; /* the newest */
+        uint64_t sweeps;     /* 1 once all that an earlier process left over was looked for */
+        uint64_t swept;      /* blobs of no object that an earlier process left over, removed */
+        uint64_t foreign;    /* files among the blobs that are not the store's: they are left alone */
 };
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret);

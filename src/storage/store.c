@@ -26,7 +26,7 @@ void storage_tell(struct storage *storage,
                   size_t uri_size,
                   int error) {
         if (storage->on_event)
-                storage->on_event(event, uri, uri_size, error, storage->userdata);
+                storage->on_event(event, uri, uri_size, error, 0, storage->userdata);
 }
 
 static int make_folders(const char *path) {
@@ -152,6 +152,30 @@ static int finish_store(struct storage *storage, int dir_fd, const struct dictio
         return format_commit(dir_fd);
 }
 
+static int upgrade(struct storage *storage, const struct dictionary_state *state) {
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_write_begin(storage->dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = dictionary_upgrade(storage->dictionary, txn);
+        if (r >= 0)
+                r = dictionary_write_state(storage->dictionary, txn, state);
+        if (r < 0) {
+                dictionary_write_abort(txn);
+                return r;
+        }
+
+        r = dictionary_write_commit(txn);
+        if (r < 0)
+                return r;
+
+        storage_tell(storage, STORAGE_EVENT_UPGRADED, NULL, 0, 0);
+        return 0;
+}
+
 static int read_state(struct storage *storage, struct dictionary_state *ret) {
         MDB_txn *txn;
         int r;
@@ -165,7 +189,7 @@ static int read_state(struct storage *storage, struct dictionary_state *ret) {
         if (r == -ENOENT || (r >= 0 && ret->store_id != storage->id))
                 return -EUCLEAN;
 
-        return r;
+        return r > 0 ? upgrade(storage, ret) : r;
 }
 
 static int open_dictionary(struct storage *storage,
@@ -248,7 +272,11 @@ static int open_store(struct storage *storage, const struct storage_config *conf
         if (r < 0)
                 return r;
 
-        return writer_new(&storage->writer, storage, &state);
+        r = writer_new(&storage->writer, storage, &state);
+        if (r < 0)
+                return r;
+
+        return sweeper_new(&storage->sweeper, storage, state.blobs);
 }
 
 int storage_init_with_hooks(struct storage **ret,
@@ -273,6 +301,7 @@ int storage_init_with_hooks(struct storage **ret,
                 .object_max = config->object_max == 0 ? INT64_MAX
                                                       : (config->object_max > INT64_MAX ? INT64_MAX
                                                                                         : config->object_max),
+                .expired_keep_usec = config->expired_keep_usec,
                 .on_event = config->on_event,
                 .userdata = config->userdata,
                 .hooks = *hooks,
@@ -297,6 +326,8 @@ void storage_cleanup(struct storage *storage) {
         if (!storage)
                 return;
 
+        if (storage->sweeper)
+                sweeper_free(storage->sweeper);
         if (storage->writer)
                 writer_free(storage->writer);
         if (storage->usage)
@@ -318,4 +349,6 @@ void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
 
         if (dictionary_used(storage->dictionary, &ret->dictionary_bytes) < 0)
                 ret->dictionary_bytes = 0;
+        if (dictionary_count_due(storage->dictionary, &ret->objects_expiring) < 0)
+                ret->objects_expiring = 0;
 }

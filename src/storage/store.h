@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "blob.h"
+#include "clock.h"
 #include "dictionary.h"
 #include "storage.h"
+#include "sweep.h"
 #include "usage.h"
 
 /* What tests put in place of the real thing. */
@@ -16,6 +18,10 @@ struct storage_hooks {
         key_hash_fn hash;                     /* NULL: XXH3-128 */
         bool no_tmpfile;                      /* as if the file system knew no file without a name */
         uint64_t usage_interval_usec;         /* 0: a minute */
+        uint64_t expiry_interval_usec;        /* 0: a second */
+        uint64_t clock_look_usec;             /* 0: a minute */
+        uint64_t sweep_rest_usec;             /* 0: 10 ms */
+        uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
         void *userdata;
 };
@@ -30,10 +36,12 @@ int storage_init_with_hooks(struct storage **ret,
 struct storage {
         size_t inline_max;
         uint64_t object_max;
+        uint64_t expired_keep_usec;
         void (*on_event)(enum storage_event event,
                          const void *uri,
                          size_t uri_size,
                          int error,
+                         uint64_t count,
                          void *userdata);
         void *userdata;
         struct storage_hooks hooks;
@@ -44,6 +52,7 @@ struct storage {
         struct dictionary *dictionary;
         struct usage *usage;
         struct writer *writer;
+        struct sweeper *sweeper;
         struct storage_stats stats; /* each number atomic */
 
         pthread_mutex_t damaged_mutex;
@@ -64,6 +73,11 @@ void storage_report_damage(
 
 static inline void stats_add(uint64_t *number, uint64_t n) {
         (void) __atomic_fetch_add(number, n, __ATOMIC_RELAXED);
+}
+
+/* CLOCK_REALTIME, which says what has expired. */
+static inline uint64_t storage_now(const struct storage *storage) {
+        return storage->hooks.now ? storage->hooks.now(storage->hooks.userdata) : clock_usec(CLOCK_REALTIME);
 }
 
 static inline bool is_uri(const void *uri, size_t uri_size) {

@@ -16,10 +16,10 @@
 
 int writer_begin(struct writer *writer, MDB_txn **ret) {
         writer->batch.state = writer->state;
-        writer->batch.n_unlinked = 0;
+        writer->batch.n_unlinked = writer->batch.n_emptied = 0;
         writer->batch.has_sync_failed = false;
         writer->batch.n_written = writer->batch.n_changes = writer->batch.n_removed = 0;
-        writer->batch.n_put = writer->batch.bytes_put = 0;
+        writer->batch.n_expired = writer->batch.n_put = writer->batch.bytes_put = 0;
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->early = 0;
 
@@ -33,6 +33,19 @@ static void publish_stats(struct writer *writer) {
         __atomic_store_n(&stats->objects_inline, writer->state.objects_inline, __ATOMIC_RELAXED);
         __atomic_store_n(&stats->bytes, writer->state.bytes, __ATOMIC_RELAXED);
         __atomic_store_n(&stats->generation, writer->next_generation - 1, __ATOMIC_RELAXED);
+}
+
+static void take_unlink_turn(struct writer *writer) {
+        (void) __atomic_or_fetch(&writer->unlink_turn, 1, __ATOMIC_SEQ_CST);
+}
+
+static void end_unlink_turn(struct writer *writer) {
+        if (writer->unlink_turn % 2 == 1) /* nobody else writes it */
+                (void) __atomic_add_fetch(&writer->unlink_turn, 1, __ATOMIC_SEQ_CST);
+}
+
+uint64_t writer_unlink_turn(struct writer *writer) {
+        return __atomic_load_n(&writer->unlink_turn, __ATOMIC_SEQ_CST);
 }
 
 int writer_commit(struct writer *writer, MDB_txn *txn) {
@@ -59,9 +72,13 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
                 return r;
         }
 
+        if (batch->n_unlinked > 0)
+                take_unlink_turn(writer);
         r = dictionary_write_commit(txn);
-        if (r < 0)
+        if (r < 0) {
+                end_unlink_turn(writer);
                 return r;
+        }
 
         writer->state = batch->state;
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
@@ -72,14 +89,25 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         stats_add(&storage->stats.changes, batch->n_changes);
         stats_add(&storage->stats.puts, batch->n_put);
         stats_add(&storage->stats.removes, batch->n_removed);
+        stats_add(&storage->stats.expired, batch->n_expired);
         stats_add(&storage->stats.bytes_put, batch->bytes_put);
         return 0;
 }
 
 void writer_unlink(struct writer *writer) {
-        for (size_t i = 0; i < writer->batch.n_unlinked; i++)
-                blob_unlink(&writer->storage->blobs, writer->batch.unlinked[i]);
-        writer->batch.n_unlinked = 0;
+        struct batch *batch = &writer->batch;
+        struct blobs *blobs = &writer->storage->blobs;
+
+        for (size_t i = 0; i < batch->n_unlinked; i++)
+                blob_unlink(blobs, batch->unlinked[i]);
+
+        /* Those that still get names stay. */
+        for (size_t i = 0; i < batch->n_emptied; i++)
+                if (batch->emptied[i] < writer->next_blob >> BLOB_FOLDER_BITS)
+                        blob_remove_folder(blobs, batch->emptied[i]);
+
+        batch->n_unlinked = batch->n_emptied = 0;
+        end_unlink_turn(writer);
 }
 
 void writer_note_result(struct writer *writer, int r) {
@@ -173,7 +201,7 @@ static void make_changes(struct writer *writer, size_t n) {
                 if (r < 0) {
                         for (size_t i = 0; i < some; i++)
                                 changes[i]->result = r;
-                        writer->batch.n_unlinked = 0;
+                        writer->batch.n_unlinked = writer->batch.n_emptied = 0;
                 } else
                         limit = some * 2;
 
@@ -186,7 +214,7 @@ static void make_changes(struct writer *writer, size_t n) {
 
 /* Bytes that a change may add to the dictionary: its record, and a page or two that are copied for it. */
 static size_t weight_of(const struct storage_change *change) {
-        return 2 * 4096 + change->uri_size + change->metadata_size +
+        return (change->ttl_msec != 0 ? 3 : 2) * 4096 + change->uri_size + change->metadata_size +
                (change->upload && change->upload->fd < 0 ? change->upload->size : 0);
 }
 
@@ -309,7 +337,8 @@ static void step_usage(struct writer *writer) {
 }
 
 static bool is_idle(const struct writer *writer) {
-        return !writer->pending && !writer->purges && writer->usage_shard == USAGE_SHARDS;
+        return !writer->pending && !writer->purges && writer->usage_shard == USAGE_SHARDS &&
+               !writer->is_expiry_due;
 }
 
 /* Takes what was submitted; waits for it when there is nothing to do. Returns false at the end. */
@@ -319,11 +348,13 @@ static bool wait_for_work(struct writer *writer) {
         (void) pthread_mutex_lock(&writer->mutex);
         for (;;) {
                 uint64_t due_usec = writer->usage_due_usec;
+                uint64_t expiry_usec = writer->stop ? 0 : writer_next_expiry(writer);
 
                 if (due_usec != 0 && (writer->stop || due_usec <= clock_usec(CLOCK_MONOTONIC))) {
                         writer->usage_due_usec = 0;
                         writer->usage_shard = 0;
                 }
+                writer->is_expiry_due = expiry_usec != 0 && expiry_usec <= clock_usec(CLOCK_MONOTONIC);
 
                 if (writer->first || !is_idle(writer))
                         break;
@@ -333,6 +364,8 @@ static bool wait_for_work(struct writer *writer) {
                         break;
                 }
 
+                if (due_usec == 0 || (expiry_usec != 0 && expiry_usec < due_usec))
+                        due_usec = expiry_usec;
                 if (due_usec == 0)
                         (void) pthread_cond_wait(&writer->wake, &writer->mutex);
                 else {
@@ -372,6 +405,8 @@ static void *run(void *userdata) {
                         writer_step_purge(writer);
                 if (writer->usage_shard < USAGE_SHARDS)
                         step_usage(writer);
+                if (writer->is_expiry_due)
+                        writer_step_expiry(writer);
         }
 
         return NULL;
@@ -424,6 +459,7 @@ int writer_new(struct writer **ret, struct storage *storage, const struct dictio
         writer->state.generations = writer->next_generation;
         writer->state.blobs = writer->next_blob;
         writer->usage_shard = USAGE_SHARDS;
+        writer->expires_usec = 0; /* not known: the first step finds it */
         publish_stats(writer);
 
         (void) pthread_condattr_init(&attributes);

@@ -13,10 +13,13 @@ struct batch {
         struct dictionary_state state;
         uint64_t unlinked[BATCH_MAX];
         size_t n_unlinked;
+        uint64_t emptied[BATCH_MAX]; /* folders of which no blob is named any more */
+        size_t n_emptied;
         bool has_sync_failed;
         uint64_t n_written; /* records put or deleted */
         uint64_t n_changes; /* those that a change asked for */
         uint64_t n_removed;
+        uint64_t n_expired;
         uint64_t n_put;
         uint64_t bytes_put;
 };
@@ -41,6 +44,8 @@ struct writer {
         bool stop;
         uint64_t usage_due_usec; /* CLOCK_MONOTONIC; 0: there is nothing to write */
 
+        uint64_t unlink_turn; /* atomic: odd from before a commit until the blobs that it drops are unlinked */
+
         /* The thread's own. */
         struct storage_change *pending, *pending_last; /* taken, in order */
         struct storage_change *changes[BATCH_MAX];
@@ -52,6 +57,9 @@ struct writer {
         size_t usage_shard;  /* the next to be written; USAGE_SHARDS: none */
         bool is_failing;     /* transactions do */
         bool is_put_failing; /* ... or what comes before one with puts */
+        bool is_expiry_due;
+        uint64_t expires_usec;      /* CLOCK_REALTIME: nothing expires earlier; UINT64_MAX: nothing at all */
+        uint64_t expiry_pause_usec; /* CLOCK_MONOTONIC: nothing is cleared earlier */
 };
 
 int writer_new(struct writer **ret, struct storage *storage, const struct dictionary_state *state);
@@ -66,14 +74,17 @@ int writer_begin(struct writer *writer, MDB_txn **ret);
 int writer_commit(struct writer *writer, MDB_txn *txn);
 /* After the commit, when nobody needs them any more. */
 void writer_unlink(struct writer *writer);
+/* Odd: blobs that a commit dropped may still be there; another number: they are gone. Any thread. */
+uint64_t writer_unlink_turn(struct writer *writer);
 /* Tells when transactions begin to fail, and when they succeed again. */
 void writer_note_result(struct writer *writer, int r);
 
 /* apply.c: makes change in the transaction and sets its result. An errno: the transaction is of no use any
  * more. */
 int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *change);
-/* Takes a record out of the batch's sums, and its blob off the disk. */
-void batch_drop(struct batch *batch, const struct record *record);
+/* Takes a record that is to be replaced or deleted out of the batch's sums and of what is kept beside the
+ * records, and its blob off the disk. */
+int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record);
 /* The same for one that can't be read: its bytes and its blob can't be known. */
 void batch_drop_unreadable(struct batch *batch);
 
@@ -83,3 +94,10 @@ int writer_start_purge(struct writer *writer, struct storage_change *change);
 void writer_step_purge(struct writer *writer);
 /* The purge that will remove the record. */
 struct purge *writer_find_purge(struct writer *writer, const struct record *record);
+
+/* expire.c: an object expires at expires_usec (CLOCK_REALTIME; 0: never). */
+void writer_expect_expiry(struct writer *writer, uint64_t expires_usec);
+/* CLOCK_MONOTONIC: when a step is to be made, or the clock to be looked at again; 0: never. */
+uint64_t writer_next_expiry(const struct writer *writer);
+/* Clears some of those that are due, in a transaction of its own. */
+void writer_step_expiry(struct writer *writer);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Little-endian numbers at any address: what goes over the wire and into records. */
+/* Numbers at any address: little-endian, as they go over the wire and into records; big-endian, where the
+ * order of the bytes has to be that of the numbers. */
 
 #include <endian.h>
 #include <stdint.h>
@@ -37,5 +38,16 @@ static inline void store_le32(void *p, uint32_t v) {
 
 static inline void store_le64(void *p, uint64_t v) {
         v = htole64(v);
+        memcpy(p, &v, sizeof(v));
+}
+
+static inline uint64_t load_be64(const void *p) {
+        uint64_t v;
+        memcpy(&v, p, sizeof(v));
+        return be64toh(v);
+}
+
+static inline void store_be64(void *p, uint64_t v) {
+        v = htobe64(v);
         memcpy(p, &v, sizeof(v));
 }

@@ -43,7 +43,8 @@ static void check_bounds(const struct config *config) {
         CHECK(config->log_level >= LOG_EMERG && config->log_level <= LOG_DEBUG);
 }
 
-static const char reset[] = "[Store]\nStoreDirectory=\nMaxObjectSize=\n[Server]\nWorkers=\nMaxConnections=\n"
+static const char reset[] = "[Store]\nStoreDirectory=\nMaxObjectSize=\nExpiredKeepSec=\n[Server]\nWorkers="
+                            "\nMaxConnections=\n"
                             "MaxConnectionsPerUser=\nInlineMax=\nMaxPipeline=\nMaxStreams=\n"
                             "MaxDescriptorsInFlight=\nMaxOutput=\nIdleTimeoutSec=\nWriteTimeoutSec=\n"
                             "LogLevel=\n";

@@ -277,6 +277,31 @@ def test_state_directory():
         assert daemon.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
 
 
+def test_left_over_files():
+    """What a crash left among the objects goes in the background and is told of; nothing else goes."""
+    with Daemon() as daemon:
+        body = os.urandom(100000)
+        (daemon.base / "body").write_bytes(body)
+        daemon.ctl("put", "object", str(daemon.base / "body"))
+        daemon.stop()
+        folder = daemon.store / "blobs" / "0000000000000"
+        left_over, foreign = folder / "0000000000000fff", folder / "notes"
+        left_over.write_bytes(b"half an object")
+        foreign.write_bytes(b"somebody's")
+
+        daemon.start()
+        wait_until(lambda: "1 files that belong to no object were removed." in daemon.log(), "the removal")
+        assert not left_over.exists() and foreign.exists()
+        assert daemon.ctl("get", "object").stdout == body
+
+
+def test_expired_objects_are_cleared():
+    with Daemon(settings="[Store]\nExpiredKeepSec=0") as daemon:
+        daemon.ctl("put", "--ttl", "100ms", "object", "/etc/hostname")
+        wait_until(lambda: b"store_expired 1\n" in daemon.ctl("stats").stdout, "the counter")
+        assert b"store_objects 0\n" in daemon.ctl("stats").stdout
+
+
 def test_view_that_is_none():
     with Daemon(start=False) as daemon:
         daemon.environment["OBJMAPPER_BLOB_VIEW"] = str(daemon.base)
@@ -312,11 +337,11 @@ def test_reload():
         assert "stays in force" in daemon.log()
         assert not is_full()
 
-        daemon.config.write_text("[Store]\nStoreDirectory=/elsewhere\nMaxObjectSize=1M\n[Server]\nWorkers=3\n")
+        daemon.config.write_text("[Store]\nStoreDirectory=/elsewhere\nMaxObjectSize=1M\nExpiredKeepSec=1h\n[Server]\nWorkers=3\n")
         daemon.process.send_signal(signal.SIGHUP)
         notifications.wait("RELOADING=1")
         notifications.wait("READY=1")
-        for name in ("StoreDirectory", "MaxObjectSize", "Workers"):
+        for name in ("StoreDirectory", "MaxObjectSize", "ExpiredKeepSec", "Workers"):
             assert f"{name}= has changed: that counts from the next restart." in daemon.log(), daemon.log()
 
         reload("LogLevel=err")

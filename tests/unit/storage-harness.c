@@ -14,6 +14,7 @@ static void on_event(enum storage_event event,
                      _unused_ const void *uri,
                      _unused_ size_t uri_size,
                      int error,
+                     _unused_ uint64_t count,
                      void *userdata) {
         struct shelf *shelf = userdata;
 
@@ -23,6 +24,13 @@ static void on_event(enum storage_event event,
 
 unsigned shelf_events(struct shelf *shelf, enum storage_event event) {
         return __atomic_load_n(&shelf->n_events[event], __ATOMIC_RELAXED);
+}
+
+struct storage_stats shelf_stats(struct shelf *shelf) {
+        struct storage_stats stats;
+
+        storage_get_stats(shelf->storage, &stats);
+        return stats;
 }
 
 void shelf_init(struct shelf *shelf) {
@@ -177,4 +185,35 @@ unsigned shelf_count_blobs(struct shelf *shelf) {
 char *shelf_only_blob(struct shelf *shelf) {
         g_assert_cmpuint(shelf_count_blobs(shelf), ==, 1);
         return g_steal_pointer(&a_blob);
+}
+
+void shelf_alter_table(struct shelf *shelf, const char *name, void (*change)(uint8_t *value, size_t size)) {
+        g_autofree char *path = g_strdup_printf("%s/dictionary", shelf->path);
+        MDB_cursor *cursor;
+        MDB_env *env;
+        MDB_txn *txn;
+        MDB_dbi dbi;
+        MDB_val k, v;
+
+        g_assert_cmpint(mdb_env_create(&env), ==, 0);
+        g_assert_cmpint(mdb_env_set_maxdbs(env, 8), ==, 0);
+        g_assert_cmpint(mdb_env_set_mapsize(env, shelf->config.dictionary_max), ==, 0);
+        g_assert_cmpint(mdb_env_open(env, path, 0, 0600), ==, 0);
+        g_assert_cmpint(mdb_txn_begin(env, NULL, 0, &txn), ==, 0);
+        g_assert_cmpint(mdb_dbi_open(txn, name, 0, &dbi), ==, 0);
+        if (!change)
+                g_assert_cmpint(mdb_drop(txn, dbi, 1), ==, 0);
+        else {
+                g_autofree uint8_t *value = NULL;
+
+                g_assert_cmpint(mdb_cursor_open(txn, dbi, &cursor), ==, 0);
+                g_assert_cmpint(mdb_cursor_get(cursor, &k, &v, MDB_LAST), ==, 0);
+                value = g_memdup2(v.mv_data, v.mv_size);
+                change(value, v.mv_size);
+                v.mv_data = value;
+                g_assert_cmpint(mdb_cursor_put(cursor, &k, &v, MDB_CURRENT), ==, 0);
+                mdb_cursor_close(cursor);
+        }
+        g_assert_cmpint(mdb_txn_commit(txn), ==, 0);
+        mdb_env_close(env);
 }

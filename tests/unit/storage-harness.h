@@ -12,8 +12,8 @@ struct shelf {
         struct storage *storage;
         struct storage_config config;
         struct storage_hooks hooks;
-        unsigned n_events[STORAGE_EVENT_UPGRADED + 1]; /* atomic */
-        int last_error;                                /* atomic */
+        unsigned n_events[STORAGE_EVENT_SWEPT + 1]; /* atomic */
+        int last_error;                             /* atomic */
 };
 
 void shelf_open(struct shelf *shelf);    /* opens (again), with config and hooks as they are */
@@ -35,6 +35,22 @@ void assert_fd_bytes(int fd, const uint8_t *bytes, size_t size);
 /* Runs function in a child with mounts of its own. Returns false where that is not allowed; a g_assert that
  * fails in the child fails here. */
 bool run_with_own_mounts(void (*function)(void));
+
+/* Polls until it is true, a minute at most. */
+#define wait_until(condition)                                                                             \
+        do {                                                                                              \
+                gint64 _deadline = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;                          \
+                while (!(condition)) {                                                                    \
+                        if (g_get_monotonic_time() > _deadline)                                           \
+                                g_error("%s:%d: in vain waited for: %s", __FILE__, __LINE__, #condition); \
+                        g_usleep(1000);                                                                   \
+                }                                                                                         \
+        } while (FALSE)
+
+struct storage_stats shelf_stats(struct shelf *shelf);
+
+/* Lets change alter the last value of a table of a closed store's dictionary; NULL: drops the table. */
+void shelf_alter_table(struct shelf *shelf, const char *name, void (*change)(uint8_t *value, size_t size));
 
 /* The path of the only blob of the store. */
 char *shelf_only_blob(struct shelf *shelf);

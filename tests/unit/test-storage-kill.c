@@ -240,7 +240,7 @@ static void test_kill(void) {
         unsigned n_rounds = from_environment("OBJMAPPER_TEST_ROUNDS", 20);
         uint32_t seed = from_environment("OBJMAPPER_TEST_SEED", g_test_rand_int() & INT32_MAX);
         g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
-        uint64_t generation = 0, newest = 0, n_done = 0;
+        uint64_t generation = 0, newest = 0, n_done = 0, n_swept = 0;
         struct storage_stats stats;
         struct shelf shelf;
 
@@ -278,10 +278,17 @@ static void test_kill(void) {
                 g_assert_cmpuint(stats.generation, >=, generation);
                 generation = MAX(stats.generation, newest);
                 g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_DAMAGED), ==, 0);
+
+                /* Nothing is left over in the end. */
+                wait_until(shelf_stats(&shelf).sweeps == 1);
+                storage_get_stats(shelf.storage, &stats);
+                g_assert_cmpuint(shelf_count_blobs(&shelf), ==, stats.objects - stats.objects_inline);
+                n_swept += stats.swept;
                 shelf_close(&shelf);
         }
 
-        g_test_message("%u rounds, %" PRIu64 " changes done", n_rounds, n_done);
+        g_test_message("%u rounds, %" PRIu64 " changes done, %" PRIu64 " blobs left over", n_rounds, n_done,
+                       n_swept);
         g_assert_cmpuint(n_done, >, n_rounds);
         shelf_destroy(&shelf);
 }

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "live.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "bytes.h"
+#include "dictionary.h"
+
+/* A value: XXH3-64 of the map, seeded with the folder's number; the map. */
+#define CHECK_SIZE 8
+#define VALUE_SIZE (CHECK_SIZE + sizeof(struct live_map))
+
+static uint64_t check_of(uint64_t folder, const void *bits) {
+        return XXH3_64bits_withSeed(bits, sizeof(struct live_map), folder);
+}
+
+int live_read(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, struct live_map *ret) {
+        uint8_t key[8];
+        MDB_val k = { sizeof(key), key }, v;
+        const uint8_t *p;
+        int r;
+
+        store_be64(key, folder);
+        r = mdb_get(txn, dbi, &k, &v);
+        if (r == MDB_NOTFOUND) {
+                *ret = (struct live_map){};
+                return 0;
+        }
+        if (r != 0)
+                return dictionary_errno(r);
+
+        p = v.mv_data;
+        if (v.mv_size == VALUE_SIZE && load_le64(p) == check_of(folder, p + CHECK_SIZE))
+                memcpy(ret->bits, p + CHECK_SIZE, sizeof(ret->bits));
+        else
+                memset(ret->bits, 0xff, sizeof(ret->bits));
+        return 0;
+}
+
+static int write_map(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, const struct live_map *map) {
+        uint8_t key[8], value[VALUE_SIZE];
+        MDB_val k = { sizeof(key), key }, v = { sizeof(value), value };
+
+        store_be64(key, folder);
+        store_le64(value, check_of(folder, map->bits));
+        memcpy(value + CHECK_SIZE, map->bits, sizeof(map->bits));
+        return dictionary_errno(mdb_put(txn, dbi, &k, &v, 0));
+}
+
+int live_add(MDB_dbi dbi, MDB_txn *txn, uint64_t blob) {
+        uint64_t folder = blob >> BLOB_FOLDER_BITS;
+        struct live_map map;
+        int r;
+
+        r = live_read(dbi, txn, folder, &map);
+        if (r < 0)
+                return r;
+
+        map.bits[(blob >> 3) % sizeof(map.bits)] |= (uint8_t) (1U << (blob & 7));
+        return write_map(dbi, txn, folder, &map);
+}
+
+static bool is_empty(const struct live_map *map) {
+        return map->bits[0] == 0 && memcmp(map->bits, map->bits + 1, sizeof(map->bits) - 1) == 0;
+}
+
+int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last) {
+        uint64_t folder = blob >> BLOB_FOLDER_BITS;
+        uint8_t key[8];
+        MDB_val k = { sizeof(key), key };
+        struct live_map map;
+        int r;
+
+        r = live_read(dbi, txn, folder, &map);
+        if (r < 0)
+                return r;
+
+        map.bits[(blob >> 3) % sizeof(map.bits)] &= (uint8_t) ~(1U << (blob & 7));
+        *ret_is_last = is_empty(&map);
+        if (!*ret_is_last)
+                return write_map(dbi, txn, folder, &map);
+
+        store_be64(key, folder);
+        r = mdb_del(txn, dbi, &k, NULL);
+        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+}

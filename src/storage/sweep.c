@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "sweep.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/ioprio.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "clock.h"
+#include "store.h"
+#include "writer.h"
+
+#define REST_USEC (10 * USEC_PER_MSEC)
+#define WORK_MAX  64 /* files removed between two rests */
+
+struct sweeper {
+        struct storage *storage;
+        uint64_t mark;
+        pthread_t thread;
+
+        pthread_mutex_t mutex;
+        pthread_cond_t wake;
+        bool stop; /* set under the mutex; atomic */
+
+        /* The thread's own. */
+        uint64_t n_swept;
+        unsigned n_work; /* since the last rest */
+};
+
+static bool is_stopped(struct sweeper *sweeper) {
+        return __atomic_load_n(&sweeper->stop, __ATOMIC_RELAXED);
+}
+
+static void rest(struct sweeper *sweeper) {
+        uint64_t until_usec = clock_usec(CLOCK_MONOTONIC) +
+                              (sweeper->storage->hooks.sweep_rest_usec ?: REST_USEC);
+        struct timespec until = { .tv_sec = (time_t) (until_usec / USEC_PER_SEC),
+                                  .tv_nsec = (long) (until_usec % USEC_PER_SEC * 1000) };
+        int r = 0;
+
+        (void) pthread_mutex_lock(&sweeper->mutex);
+        while (!sweeper->stop && r == 0)
+                r = pthread_cond_timedwait(&sweeper->wake, &sweeper->mutex, &until);
+        (void) pthread_mutex_unlock(&sweeper->mutex);
+        sweeper->n_work = 0;
+}
+
+static int open_directory(int dir_fd, const char *name, DIR **ret) {
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        DIR *dir;
+
+        if (fd < 0)
+                return -errno;
+
+        dir = fdopendir(fd);
+        if (!dir)
+                return -errno;
+
+        TAKE_FD(fd);
+        *ret = dir;
+        return 0;
+}
+
+/* 1: *ret is the next name; 0: no more; or an errno. */
+static int next_name(DIR *dir, const char **ret) {
+        struct dirent *entry;
+
+        do {
+                errno = 0;
+                entry = readdir(dir);
+                if (!entry)
+                        return -errno;
+        } while (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+
+        *ret = entry->d_name;
+        return 1;
+}
+
+static void count_foreign(struct sweeper *sweeper) {
+        stats_add(&sweeper->storage->stats.foreign, 1);
+}
+
+/* Returns 1 when something is left under the name. */
+static int sweep_name(struct sweeper *sweeper,
+                      int dir_fd,
+                      const char *name,
+                      uint64_t folder,
+                      const struct live_map *live) {
+        uint64_t blob;
+
+        if (!blob_parse(name, &blob) || blob >> BLOB_FOLDER_BITS != folder) {
+                count_foreign(sweeper);
+                return 1;
+        }
+        if (blob >= sweeper->mark || live_has(live, blob))
+                return 1;
+
+        if (unlinkat(dir_fd, name, 0) < 0) {
+                if (errno == EISDIR) {
+                        count_foreign(sweeper);
+                        return 1;
+                }
+                return errno == ENOENT ? 0 : -errno;
+        }
+
+        sweeper->n_swept++;
+        sweeper->n_work++;
+        stats_add(&sweeper->storage->stats.swept, 1);
+        return 0;
+}
+
+/* A blob that ceased to be named since the store was opened is the writer's to remove, and not left over. Once
+ * the writer is done with those that the map does not have any more, all that is found is. */
+static void let_unlink(struct sweeper *sweeper) {
+        struct writer *writer = sweeper->storage->writer;
+        uint64_t turn = writer_unlink_turn(writer);
+
+        while (turn % 2 == 1 && writer_unlink_turn(writer) == turn && !is_stopped(sweeper))
+                rest(sweeper);
+}
+
+static int sweep_folder(struct sweeper *sweeper, const char *name, uint64_t folder) {
+        struct storage *storage = sweeper->storage;
+        bool is_empty = true;
+        struct live_map live;
+        const char *blob;
+        DIR *dir;
+        int r;
+
+        r = open_directory(storage->blobs.fd, name, &dir);
+        if (r == -ENOTDIR || r == -ELOOP) {
+                count_foreign(sweeper);
+                return 0;
+        }
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+
+        /* Below the mark a blob may cease to be named meanwhile, but none comes to be. */
+        r = dictionary_read_live(storage->dictionary, folder, &live);
+        if (r >= 0)
+                let_unlink(sweeper);
+        while (r >= 0 && !is_stopped(sweeper)) {
+                r = next_name(dir, &blob);
+                if (r <= 0)
+                        break;
+
+                r = sweep_name(sweeper, dirfd(dir), blob, folder, &live);
+                is_empty = is_empty && r == 0;
+                if (sweeper->n_work >= WORK_MAX)
+                        rest(sweeper);
+        }
+        (void) closedir(dir);
+
+        /* The writer makes no names in a folder that is below the mark as a whole. */
+        if (r == 0 && is_empty && folder < sweeper->mark >> BLOB_FOLDER_BITS)
+                blob_remove_folder(&storage->blobs, folder);
+        return r < 0 ? r : 0;
+}
+
+static int sweep(struct sweeper *sweeper) {
+        const char *name;
+        uint64_t folder;
+        DIR *dir;
+        int r;
+
+        r = open_directory(sweeper->storage->blobs.fd, ".", &dir);
+        if (r < 0)
+                return r;
+
+        while (!is_stopped(sweeper)) {
+                r = next_name(dir, &name);
+                if (r <= 0)
+                        break;
+
+                if (!blob_parse_folder(name, &folder)) {
+                        count_foreign(sweeper);
+                        continue;
+                }
+                if (folder > sweeper->mark >> BLOB_FOLDER_BITS)
+                        continue;
+
+                r = sweep_folder(sweeper, name, folder);
+                if (r < 0)
+                        break;
+                rest(sweeper);
+        }
+
+        (void) closedir(dir);
+        return r < 0 ? r : 0;
+}
+
+static void *run(void *userdata) {
+        struct sweeper *sweeper = userdata;
+        struct storage *storage = sweeper->storage;
+        int r;
+
+        /* Of this thread alone. Where it is not allowed the rests have to do. */
+        (void) setpriority(PRIO_PROCESS, 0, 19);
+        (void) syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+
+        r = sweep(sweeper);
+        if (r >= 0 && !is_stopped(sweeper))
+                stats_add(&storage->stats.sweeps, 1);
+        if ((sweeper->n_swept > 0 || r < 0) && storage->on_event)
+                storage->on_event(STORAGE_EVENT_SWEPT, NULL, 0, r, sweeper->n_swept, storage->userdata);
+
+        return NULL;
+}
+
+int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark) {
+        _cleanup_free_ struct sweeper *sweeper = calloc(1, sizeof(*sweeper));
+        pthread_condattr_t attributes;
+        sigset_t all, before;
+        int r;
+
+        if (!sweeper)
+                return -ENOMEM;
+
+        sweeper->storage = storage;
+        sweeper->mark = mark;
+
+        (void) pthread_condattr_init(&attributes);
+        (void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void) pthread_mutex_init(&sweeper->mutex, NULL);
+        (void) pthread_cond_init(&sweeper->wake, &attributes);
+        (void) pthread_condattr_destroy(&attributes);
+
+        (void) sigfillset(&all);
+        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+        r = pthread_create(&sweeper->thread, NULL, run, sweeper);
+        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (r != 0)
+                return -r;
+
+        *ret = TAKE_PTR(sweeper);
+        return 0;
+}
+
+void sweeper_free(struct sweeper *sweeper) {
+        (void) pthread_mutex_lock(&sweeper->mutex);
+        __atomic_store_n(&sweeper->stop, true, __ATOMIC_RELAXED);
+        (void) pthread_cond_signal(&sweeper->wake);
+        (void) pthread_mutex_unlock(&sweeper->mutex);
+        (void) pthread_join(sweeper->thread, NULL);
+
+        (void) pthread_cond_destroy(&sweeper->wake);
+        (void) pthread_mutex_destroy(&sweeper->mutex);
+        free(sweeper);
+}
