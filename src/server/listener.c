@@ -43,6 +43,12 @@ void listener_free_all(struct server *server) {
         }
 }
 
+/* It may have been lost to somebody else who opened a file. */
+static void hold_reserve(struct server *server) {
+        if (server->reserve_fd < 0)
+                server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 /* The one descriptor that is held back lets clients who waited through a pause know, instead of waiting on. */
 static void refuse_waiting(struct listener *listener) {
         struct server *server = listener->server;
@@ -62,7 +68,7 @@ static void refuse_waiting(struct listener *listener) {
                                       "the server is out of descriptors (LimitNOFILE=)");
                 }
 
-                server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                hold_reserve(server);
                 if (fd < 0)
                         return;
         }
@@ -84,6 +90,7 @@ static void pause_listener(struct listener *listener, int error) {
 static int on_pause_end(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata) {
         struct listener *listener = userdata;
 
+        hold_reserve(listener->server);
         return sd_event_source_set_enabled(listener->source, SD_EVENT_ON);
 }
 
