@@ -108,7 +108,9 @@ static void done(struct job *job) {
 }
 
 static void begin(struct cold *cold, struct session *session, uint64_t id) {
-        cold->job = (struct job){ .run = run, .done = done, .mailbox = session->worker->mailbox };
+        cold->job = (struct job){
+                .run = run, .done = done, .mailbox = session->worker->mailbox, .owner = session->peer.uid
+        };
         cold->request.orphaned = orphaned;
         count_add(&session->worker->counters.windows_read, 1);
         session->worker->n_files++;

@@ -8,10 +8,18 @@
 
 #include "macro.h"
 
+#define QUEUES 64 /* bits of job_pool.waiting */
+
+struct queue {
+        struct job *first, *last;
+};
+
 struct job_pool {
         pthread_mutex_t lock;
         pthread_cond_t wake;
-        struct job *first, **last;
+        struct queue queues[QUEUES]; /* those of an owner, and of those that share its place, in order */
+        uint64_t waiting;            /* the queues that are not empty */
+        unsigned turn;               /* the queue that is looked at next */
         bool stop;
         unsigned n_threads;
         pthread_t threads[];
@@ -28,12 +36,32 @@ static void run(struct job *job) {
         mailbox_post(job->mailbox, &job->mail);
 }
 
+static struct job *take(struct job_pool *pool) {
+        uint64_t later = pool->waiting & (UINT64_MAX << pool->turn);
+        struct queue *queue;
+        struct job *job;
+        unsigned i;
+
+        if (pool->waiting == 0)
+                return NULL;
+
+        i = (unsigned) __builtin_ctzll(later != 0 ? later : pool->waiting);
+        pool->turn = (i + 1) % QUEUES;
+
+        queue = &pool->queues[i];
+        job = queue->first;
+        queue->first = job->next;
+        if (!queue->first)
+                pool->waiting &= ~(UINT64_C(1) << i);
+        return job;
+}
+
 static void *work(void *userdata) {
         struct job_pool *pool = userdata;
 
         (void) pthread_mutex_lock(&pool->lock);
         for (;;) {
-                struct job *job = pool->first;
+                struct job *job = take(pool);
 
                 if (!job) {
                         if (pool->stop)
@@ -41,10 +69,6 @@ static void *work(void *userdata) {
                         (void) pthread_cond_wait(&pool->wake, &pool->lock);
                         continue;
                 }
-
-                pool->first = job->next;
-                if (!pool->first)
-                        pool->last = &pool->first;
 
                 (void) pthread_mutex_unlock(&pool->lock);
                 run(job);
@@ -66,7 +90,6 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads) {
         if (!pool)
                 return -ENOMEM;
 
-        pool->last = &pool->first;
         (void) pthread_mutex_init(&pool->lock, NULL);
         (void) pthread_cond_init(&pool->wake, NULL);
 
@@ -87,6 +110,9 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads) {
 }
 
 void job_submit(struct job_pool *pool, struct job *job) {
+        unsigned i = job->owner % QUEUES;
+        struct queue *queue = &pool->queues[i];
+
         assert(job->run && job->done && job->mailbox);
 
         job->mail.deliver = deliver;
@@ -98,8 +124,12 @@ void job_submit(struct job_pool *pool, struct job *job) {
         }
 
         (void) pthread_mutex_lock(&pool->lock);
-        *pool->last = job;
-        pool->last = &job->next;
+        if (queue->first)
+                queue->last->next = job;
+        else
+                queue->first = job;
+        queue->last = job;
+        pool->waiting |= UINT64_C(1) << i;
         (void) pthread_cond_signal(&pool->wake);
         (void) pthread_mutex_unlock(&pool->lock);
 }

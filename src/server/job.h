@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The pool of threads for what may block on the disk. Jobs are begun in the order they were submitted. */
+/* The pool of threads for what may block on the disk. An owner's jobs are begun in the order they were
+ * submitted; owners take turns, so that one with many holds up nobody else. */
+
+#include <stdint.h>
 
 #include "cleanup.h"
 #include "mailbox.h"
@@ -10,6 +13,7 @@ struct job {
         void (*run)(struct job *job);  /* on a thread of the pool */
         void (*done)(struct job *job); /* on the thread of the mailbox; owns the job from then on */
         struct mailbox *mailbox;
+        uint32_t owner; /* the user for whom it is done */
         struct mail mail;
         struct job *next; /* private */
 };

@@ -191,7 +191,10 @@ void request_list(struct session *session, const struct proto_message *message) 
 
         *list = (struct list){
                 .request.orphaned = orphaned,
-                .job = { .run = list_run, .done = list_done, .mailbox = session->worker->mailbox },
+                .job = { .run = list_run,
+                         .done = list_done,
+                         .mailbox = session->worker->mailbox,
+                         .owner = session->peer.uid },
                 .storage = session->worker->storage,
                 .max = max,
                 .prefix_size = message->prefix.size,

@@ -29,6 +29,7 @@ struct put {
         struct storage_change change;
         struct storage_upload *upload;
 
+        uint32_t owner;
         bool stream;
         bool over;     /* no frame can belong to it any more */
         bool answered; /* and failed: what still comes is skipped */
@@ -126,7 +127,10 @@ static void release(struct put *put) {
         piece_done(put, &put->writing);
 
         /* Giving a large file's space back takes time. */
-        put->job = (struct job){ .run = discard, .done = discarded, .mailbox = put->request.worker->mailbox };
+        put->job = (struct job){ .run = discard,
+                                 .done = discarded,
+                                 .mailbox = put->request.worker->mailbox,
+                                 .owner = put->owner };
         if (put->upload && put->received > SMALL_MAX) {
                 put->busy = true;
                 job_submit(put->request.worker->jobs, &put->job);
@@ -216,7 +220,8 @@ static void write_on(struct put *put) {
         put->busy = true;
         put->job = (struct job){ .run = write_piece,
                                  .done = written,
-                                 .mailbox = put->request.worker->mailbox };
+                                 .mailbox = put->request.worker->mailbox,
+                                 .owner = put->owner };
 
         if (put->finished && !put->upload && put->received <= SMALL_MAX) {
                 write_piece(&put->job);
@@ -368,6 +373,7 @@ struct put *request_put(struct session *session, const struct proto_message *mes
 
         *put = (struct put){
                 .request.orphaned = orphaned,
+                .owner = session->peer.uid,
                 .stream = stream,
                 .has_checksum = message->has & PROTO_HAS(PROTO_TAG_CHECKSUM),
                 .checksum = message->checksum,
