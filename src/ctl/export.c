@@ -11,7 +11,6 @@
 #include "macro.h"
 #include "member.h"
 #include "output-file.h"
-#include "print.h"
 #include "report.h"
 
 #define GATHER_MAX  (256 * 1024)        /* bytes that are written at once, a little more or less */
@@ -150,14 +149,9 @@ static int write_file(struct export *export, int from, uint64_t size, int *ret_d
 /* ---- objects ---- */
 
 static void body_failed(struct export *export, objmapper_object *object, int error) {
-        const char *uri;
-        size_t size;
-
         progress_clear(&export->bulk.progress);
-        uri = objmapper_object_get_uri(object, &size);
-        fputs("objmapperctl: can't read the body of '", stderr);
-        print_escaped(stderr, uri, size);
-        fprintf(stderr, "': %s; the archive has zeros instead, which import refuses\n", strerror(-error));
+        complain("can't read the body of '%s': %s; the archive has zeros instead, which import refuses",
+                 objmapper_object_get_uri(object, NULL), strerror(-error));
         bulk_failed(&export->bulk, EXIT_FAILED);
 }
 

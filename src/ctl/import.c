@@ -13,7 +13,6 @@
 #include "clock.h"
 #include "macro.h"
 #include "member.h"
-#include "print.h"
 #include "report.h"
 
 #define SMALL_MAX   (UINT64_C(256) << 10) /* bytes of a body that is read into memory */
@@ -57,12 +56,8 @@ static void forget_jobs(struct import *import) {
 }
 
 static void member_failed(struct import *import, const char *what) {
-        const char *name = archive_input_name(import->input);
-
         progress_clear(&import->bulk.progress);
-        fputs("objmapperctl: member '", stderr);
-        print_escaped(stderr, name, strlen(name));
-        fprintf(stderr, "' %s\n", what);
+        complain("member '%s' %s", archive_input_name(import->input), what);
         bulk_failed(&import->bulk, EXIT_FAILED);
 }
 
