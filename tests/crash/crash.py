@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""SIGKILL at random moments, under load: what was acknowledged is there afterwards, and nothing else.
+
+usage: crash.py ROUNDS [SECONDS]    at most so many rounds, for about so long
+
+Writers change URIs of their own (put, replace, remove, purge, conditions, metadata, times to live), many at a time,
+and note what was answered; readers get all of them in all modes and check every byte. Then the daemon is killed and
+started, and each URI must be as its last acknowledged change left it, or as a later one that was under way.
+
+CRASH_SEED= and CRASH_ROUNDS= replay; round N of seed S is round 1 of seed S + N - 1, begun with an empty store."""
+
+import multiprocessing
+import os
+import random
+import sys
+import time
+
+from model import INDEX, READERS, WRITERS, Etags, Shared
+import tap
+import wire
+from clients import Reader, Writer
+from daemon import Daemon
+
+ROUNDS_MIN = 3  # however slow the machine
+CHANGES_PER_ROUND = (50, 2000)  # that are answered; several times as many gets are, beside them
+ROUND_SECONDS = 300  # a disk that others use too may take seconds for a commit
+KILL_DELAY_SECONDS = 0.02  # spreads the kills over what lies between two answers
+START_KILL_SECONDS = 0.1
+
+
+class Crew:
+    """The client processes."""
+
+    def __init__(self, daemon, shared):
+        context = multiprocessing.get_context("fork")
+        self.members = []
+        for number in range(WRITERS + READERS):
+            kind = Writer if number < WRITERS else Reader
+            mine, its = context.Pipe()
+            client = kind(number, (daemon.reader, daemon.publisher), shared, its)
+            process = context.Process(target=client.serve, daemon=True)
+            process.start()
+            its.close()
+            self.members.append((process, mine))
+
+    def tell(self, *command):
+        for _, pipe in self.members:
+            pipe.send(command)
+
+    def hear(self, expected, etags=None):
+        """What each says; a client that failed is an AssertionError with its words."""
+        said = []
+        for process, pipe in self.members:
+            assert pipe.poll(ROUND_SECONDS), f"client {process.pid} hangs"
+            word, result, seen = pipe.recv()
+            assert word != "failed", f"a client says:\n{result}"
+            assert word == expected
+            if etags:
+                etags.merge(seen)
+            said.append(result)
+        return said
+
+    def check(self):
+        """While they work they say nothing, but that one failed."""
+        for _, pipe in self.members:
+            if pipe.poll():
+                raise AssertionError(f"a client says:\n{pipe.recv()[1]}")
+
+    def end(self):
+        for process, pipe in self.members:
+            pipe.close()
+            process.kill()
+            process.join()
+
+
+class Run:
+    """All rounds on one store."""
+
+    def __init__(self, daemon, seed):
+        self.daemon = daemon
+        self.seed = seed
+        self.shared = Shared()
+        self.etags = Etags()
+        self.crew = Crew(daemon, self.shared)
+        self.rounds = self.in_flight = self.start_kills = self.made = self.unmade = 0
+
+    def answers(self):
+        return sum(self.shared.answers)
+
+    def changes(self):
+        return sum(self.shared.answers[:WRITERS])
+
+    def round(self, seed):
+        """Load, kill, start, compare."""
+        choice = random.Random(seed)
+        target = self.changes() + choice.randint(*CHANGES_PER_ROUND)
+        delay = choice.random() * KILL_DELAY_SECONDS
+        self.crew.tell("run", seed, self.etags.newest())
+        self.crew.hear("ready")
+        end = time.monotonic() + ROUND_SECONDS
+        while self.changes() < target:
+            assert self.daemon.process.poll() is None, "the daemon ended by itself"
+            self.crew.check()
+            assert time.monotonic() < end, f"slow: {self.changes()} changes of {target}"
+            time.sleep(0.001)
+        time.sleep(delay)
+        self.daemon.kill()
+        self.rounds += 1
+        self.in_flight += sum(self.crew.hear("done", self.etags)) > 0
+
+        if choice.random() < 0.15:
+            self.daemon.start(wait=False)
+            time.sleep(choice.random() * START_KILL_SECONDS)
+            self.daemon.kill()
+            self.start_kills += 1
+        self.daemon.start()
+        self.compare()
+
+    def compare(self):
+        self.crew.tell("compare")
+        said = self.crew.hear("done", self.etags)[:WRITERS]
+        self.made += sum(made for made, _, _ in said)
+        self.unmade += sum(unmade for _, unmade, _ in said)
+        self.compare_list({index: state for _, _, present in said for index, state in present.items()})
+
+    def compare_list(self, present):
+        """A list has what gets found, and nothing else; the counters count it."""
+        listed, cursor = {}, b""
+        with wire.Peer(self.daemon.reader) as peer:
+            while True:
+                reply = peer.ask(wire.LIST, wire.prefix(b""), *([wire.field(wire.TAG_CURSOR, cursor)] if cursor else []))
+                assert reply.status == wire.OK, reply
+                for info, uri in wire.list_entries(reply.body):
+                    assert INDEX[uri] not in listed, f"listed twice: {uri}"
+                    listed[INDEX[uri]] = (info.generation, info.metadata_version)
+                cursor = reply.fields.get(wire.TAG_CURSOR, b"")
+                if not cursor:
+                    break
+            counters = wire.counters(peer.ask(wire.STATS).body)
+        for index, state in listed.items():
+            assert index in present and present[index][:2] == state, f"URI {index} is listed: {state}"
+        immortal = {index for index, state in present.items() if not state[2]}
+        assert immortal <= listed.keys(), f"not listed: {immortal - listed.keys()}"
+        assert len(immortal) <= counters["store_objects"] <= len(present), f"{counters['store_objects']} objects"
+
+    def summary(self):
+        return (f"seed {self.seed}: {self.rounds} kills (and {self.start_kills} while starting), {self.answers()} "
+                f"operations ({self.changes()} of them changes), {self.answers() // max(self.rounds, 1)} between kills; a commit in flight at "
+                f"{self.in_flight} kills; of the changes under way {self.made} were made, {self.unmade} were not; "
+                f"{len(self.etags.generations)} generations seen")
+
+
+def crash(rounds, seconds, seed):
+    end = time.monotonic() + seconds
+    with Daemon() as daemon:
+        run = Run(daemon, seed)
+        try:
+            for number in range(rounds):
+                if number >= ROUNDS_MIN and time.monotonic() > end:
+                    break
+                try:
+                    run.round(seed + number)
+                except BaseException as error:
+                    raise AssertionError(
+                        f"round {number + 1}, seed {seed + number}: {error!r}\n{run.summary()}\n"
+                        f"Again: CRASH_SEED={seed + number} CRASH_ROUNDS=1, or with what was stored before: "
+                        f"CRASH_SEED={seed} CRASH_ROUNDS={number + 1}\n{daemon.log()}") from error
+            daemon.restart()
+            run.compare()
+            print(f"# {run.summary()}", flush=True)
+            assert run.in_flight * 2 >= run.rounds, "at too few kills a commit was in flight"
+            assert run.answers() >= 1000 * run.rounds, "too few operations between kills"
+            assert "damage" not in daemon.log(1 << 20).lower(), daemon.log()
+        finally:
+            run.crew.end()
+
+
+def test_crash():
+    seed = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(1 << 32))
+    rounds = int(os.environ.get("CRASH_ROUNDS") or sys.argv[1])
+    is_replay = "CRASH_ROUNDS" in os.environ
+    crash(rounds, float(sys.argv[2]) if len(sys.argv) > 2 and not is_replay else float("inf"), seed)
+
+
+if __name__ == "__main__":
+    tap.run(globals())
