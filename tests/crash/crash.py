@@ -17,6 +17,7 @@ import sys
 import time
 
 from model import INDEX, READERS, WRITERS, Etags, Shared
+import common
 import tap
 import wire
 from clients import Reader, Writer
@@ -144,6 +145,16 @@ class Run:
         assert immortal <= listed.keys(), f"not listed: {immortal - listed.keys()}"
         assert len(immortal) <= counters["store_objects"] <= len(present), f"{counters['store_objects']} objects"
 
+    def compare_files(self):
+        """In the end there is a file for each object that has one, and no other."""
+        def state():
+            files = sum(len(names) for folder in ("blobs", "staging")
+                        for _, _, names in os.walk(self.daemon.store / folder))
+            counters = common.stats(self.daemon)
+            return counters["store_sweeps"], files - counters["store_objects"] + counters["store_objects_inline"]
+
+        common.wait_until(lambda: state() == (1, 0), "what crashes left over cleared away")
+
     def summary(self):
         return (f"seed {self.seed}: {self.rounds} kills (and {self.start_kills} while starting), {self.answers()} "
                 f"operations ({self.changes()} of them changes), {self.answers() // max(self.rounds, 1)} between kills; a commit in flight at "
@@ -166,6 +177,7 @@ def crash(rounds, seconds, seed):
                         f"round {number + 1}, seed {seed + number}: {error!r}\n{run.summary()}\n"
                         f"Again: CRASH_SEED={seed + number} CRASH_ROUNDS=1, or with what was stored before: "
                         f"CRASH_SEED={seed} CRASH_ROUNDS={number + 1}\n{daemon.log()}") from error
+            run.compare_files()
             daemon.restart()
             run.compare()
             print(f"# {run.summary()}", flush=True)
