@@ -84,8 +84,11 @@ static bool is_known(const struct storage_etag *known, const struct storage_etag
 }
 
 static void count_hit(struct storage *storage, const struct key *key, struct storage_info *info) {
+        /* The coarse clock is cheap and some milliseconds behind: nothing is used before it was stored. */
+        uint64_t used_usec = MAX(clock_usec(CLOCK_REALTIME_COARSE), info->stored_usec);
+
         stats_add(&storage->stats.hits, 1);
-        if (usage_count(storage->usage, key, clock_usec(CLOCK_REALTIME_COARSE), info))
+        if (usage_count(storage->usage, key, used_usec, info))
                 writer_expect_usage(storage->writer);
 }
 
