@@ -341,8 +341,11 @@ int client_turn(objmapper_client *client, uint64_t usec) {
                 FOREACH_CONNECTION(connection, client)
         connection_fail(connection, n, "can't wait for the daemon: %s", strerror(-n));
         serve(events, n);
-        FOREACH_CONNECTION(connection, client)
-        connection_tend(connection);
+        FOREACH_CONNECTION(connection, client) {
+                /* Not before: a caller that was away for long finds the answers that came meanwhile. */
+                connection_end_overdue(connection);
+                connection_tend(connection);
+        }
 
         told = tell_answers(client);
         flush_all(client); /* what was submitted by those who were told, too */

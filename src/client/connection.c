@@ -483,7 +483,7 @@ static uint64_t waiting_deadline(const struct connection *connection, const stru
         return MAX(call->progress_usec, connection->progress_usec) + connection->client->timeout_usec;
 }
 
-static void end_overdue(struct connection *connection) {
+void connection_end_overdue(struct connection *connection) {
         objmapper_client *client = connection->client;
         struct call *call;
 
@@ -510,8 +510,6 @@ static void end_overdue(struct connection *connection) {
 void connection_tend(struct connection *connection) {
         objmapper_client *client = connection->client;
         bool due;
-
-        end_overdue(connection);
 
         /* Everything is answered here, and nothing more will be begun. */
         if (connection->draining && connection->state == CONNECTION_OPEN &&

@@ -82,9 +82,11 @@ int connection_open(struct connection *connection);
 void connection_lost(struct connection *connection);
 /* The same for something that must not be tried again: every call ends with error and these words. */
 void connection_fail(struct connection *connection, int error, const char *format, ...) _printf_(3, 4);
-/* Opens it where calls wait and it is time, and ends what has waited too long. */
+/* Ends what has waited too long. */
+void connection_end_overdue(struct connection *connection);
+/* Opens it where calls wait and it is time, and leaves it when it drains and all is answered. */
 void connection_tend(struct connection *connection);
-/* When connection_tend() has something to do; UINT64_MAX: never. */
+/* When one of these has something to do; UINT64_MAX: never. */
 uint64_t connection_deadline(const struct connection *connection);
 void connection_add(struct connection *connection, struct call *call);
 /* Asks epoll to tell when the socket can be written, or not to. */

@@ -717,6 +717,41 @@ static void test_late(void) {
         assert_ok(pthread_barrier_destroy(&barrier));
 }
 
+/* A caller that is busy with something else for longer than the time-out: the answer was there in time. */
+static void script_prompt(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "prompt");
+        (void) pthread_barrier_wait(mock->userdata);
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_prompt(void) {
+        pthread_barrier_t barrier;
+        struct mock *mock;
+
+        assert_ok(pthread_barrier_init(&barrier, NULL, 2));
+        mock = mock_new(script_prompt, &barrier);
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                _cleanup_object_ objmapper_object *first = NULL;
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_GET, "x");
+                struct answer answer = {};
+
+                assert_ok(objmapper_get(client, "x", &first));
+                assert_ok(objmapper_client_submit(client, request, take_answer, &answer));
+                g_assert_cmpint(objmapper_client_process(client), ==, 0);
+                (void) pthread_barrier_wait(&barrier); /* the answer is in the socket */
+                objmapper_client_set_timeout(client, 1);
+                g_assert_cmpint(objmapper_client_process(client), ==, 1);
+                assert_ok(answer.error);
+                assert_data(answer.object, "prompt");
+                answer_done(&answer);
+        }
+        mock_free(mock);
+        assert_ok(pthread_barrier_destroy(&barrier));
+}
+
 /* Bodies that stop half way, in both directions: neither side's bytes are mistaken for another's. */
 static void script_stalled(struct mock *mock) {
         struct proto_message message;
@@ -1000,6 +1035,7 @@ int main(int argc, char *argv[]) {
         harness_add("/client-lost/backlog", test_backlog);
         harness_add("/client-lost/busy", test_busy);
         harness_add("/client-lost/late", test_late);
+        harness_add("/client-lost/prompt", test_prompt);
         harness_add("/client-lost/stalled", test_stalled);
         harness_add("/client-lost/lies", test_lies);
         harness_add("/client-lost/excuses", test_excuses);
