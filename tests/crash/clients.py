@@ -419,6 +419,7 @@ class Reader(Client):
     def compare(self):
         """What is held is as it was."""
         for fd, index, put, size in self.held:
-            assert os.pread(fd, size + 1, 0) == body_of(index, put, size), f"URI {index}, put {put}: a held file changed"
+            content = os.pread(fd, size + 1, 0)
+            assert content == body_of(index, put, size), f"URI {index}, put {put}: a held file changed"
             os.close(fd)
         self.held = []

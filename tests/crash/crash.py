@@ -24,6 +24,7 @@ from clients import Reader, Writer
 from daemon import Daemon
 
 ROUNDS_MIN = 3  # however slow the machine
+ROUNDS_TO_JUDGE = 100  # whether the kills came as they should; fewer may all be short ones
 CHANGES_PER_ROUND = (50, 2000)  # that are answered; several times as many gets are, beside them
 ROUND_SECONDS = 300  # a disk that others use too may take seconds for a commit
 KILL_DELAY_SECONDS = 0.02  # spreads the kills over what lies between two answers
@@ -130,7 +131,8 @@ class Run:
         listed, cursor = {}, b""
         with wire.Peer(self.daemon.reader) as peer:
             while True:
-                reply = peer.ask(wire.LIST, wire.prefix(b""), *([wire.field(wire.TAG_CURSOR, cursor)] if cursor else []))
+                fields = [wire.prefix(b"")] + ([wire.field(wire.TAG_CURSOR, cursor)] if cursor else [])
+                reply = peer.ask(wire.LIST, *fields)
                 assert reply.status == wire.OK, reply
                 for info, uri in wire.list_entries(reply.body):
                     assert INDEX[uri] not in listed, f"listed twice: {uri}"
@@ -156,9 +158,10 @@ class Run:
         common.wait_until(lambda: state() == (1, 0), "what crashes left over cleared away")
 
     def summary(self):
+        between = self.answers() // max(self.rounds, 1)
         return (f"seed {self.seed}: {self.rounds} kills (and {self.start_kills} while starting), {self.answers()} "
-                f"operations ({self.changes()} of them changes), {self.answers() // max(self.rounds, 1)} between kills; a commit in flight at "
-                f"{self.in_flight} kills; of the changes under way {self.made} were made, {self.unmade} were not; "
+                f"operations ({self.changes()} of them changes), {between} between kills; a commit in flight at "
+                f"{self.in_flight} kills; of the changes under way {self.made} were made and {self.unmade} were not; "
                 f"{len(self.etags.generations)} generations seen")
 
 
@@ -181,8 +184,9 @@ def crash(rounds, seconds, seed):
             daemon.restart()
             run.compare()
             print(f"# {run.summary()}", flush=True)
-            assert run.in_flight * 2 >= run.rounds, "at too few kills a commit was in flight"
-            assert run.answers() >= 1000 * run.rounds, "too few operations between kills"
+            if run.rounds >= ROUNDS_TO_JUDGE:
+                assert run.in_flight * 2 >= run.rounds, "at too few kills a commit was in flight"
+                assert run.answers() >= 1000 * run.rounds, "too few operations between kills"
             assert "damage" not in daemon.log(1 << 20).lower(), daemon.log()
         finally:
             run.crew.end()
