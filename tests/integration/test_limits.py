@@ -198,8 +198,9 @@ def test_memory_of_stuck_clients():
     with Daemon(settings="Workers=2") as daemon:
         with wire.Peer(daemon.publisher) as peer:
             peer.put("small", bytes_of(16000))
-        peers = stuck(daemon, 150, "small", wire.OP_COPY)
-        assert resident(daemon) < 420 << 20, resident(daemon)
+        # Each alone may have 4M; a sanitizer takes about as much again.
+        peers = stuck(daemon, 400, "small", wire.OP_COPY)
+        assert resident(daemon) < 800 << 20, resident(daemon)
         with wire.Peer(daemon.reader) as other:
             assert all(other.get("small") == bytes_of(16000) for _ in range(100))
         for greedy in peers:

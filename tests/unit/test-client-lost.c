@@ -719,9 +719,13 @@ static void test_late(void) {
 
 /* A caller that is busy with something else for longer than the time-out: the answer was there in time. */
 static void script_prompt(struct mock *mock) {
+        uint64_t id;
+
         mock_greet(mock);
         mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
-        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "prompt");
+        id = mock_skip(mock, PROTO_GET);
+        (void) pthread_barrier_wait(mock->userdata);
+        mock_reply_copy(mock, id, "prompt");
         (void) pthread_barrier_wait(mock->userdata);
         g_assert_true(mock_at_end(mock));
 }
@@ -741,6 +745,7 @@ static void test_prompt(void) {
                 assert_ok(objmapper_get(client, "x", &first));
                 assert_ok(objmapper_client_submit(client, request, take_answer, &answer));
                 g_assert_cmpint(objmapper_client_process(client), ==, 0);
+                (void) pthread_barrier_wait(&barrier);
                 (void) pthread_barrier_wait(&barrier); /* the answer is in the socket */
                 objmapper_client_set_timeout(client, 1);
                 g_assert_cmpint(objmapper_client_process(client), ==, 1);

@@ -236,7 +236,8 @@ static void script_refuse(struct mock *mock) {
                 mock_read(mock, 0, &frame);
                 g_assert_cmpuint(frame.message.head.id, ==, id);
                 frame_done(&frame);
-                if (frame.message.head.type == PROTO_ABORT)
+                /* It may have been sent whole before the refusal was seen. */
+                if (frame.message.head.type == PROTO_ABORT || frame.message.head.type == PROTO_END)
                         break;
                 g_assert_cmpuint(frame.message.head.type, ==, PROTO_DATA);
         }
@@ -363,12 +364,13 @@ static void test_shrink(void) {
 
 /* "Done" can't be before the body is there. */
 static void script_too_early(struct mock *mock) {
-        char p[65536];
+        struct pollfd hung_up = {};
 
         mock_greet(mock);
         mock_reply_put(mock, mock_skip(mock, PROTO_PUT), 1);
-        while (recv(mock->connection, p, sizeof(p), 0) > 0)
-                ;
+        /* Nothing is read: what does not fit into the socket is not sent when the answer is seen. */
+        hung_up.fd = mock->connection;
+        g_assert_cmpint(poll(&hung_up, 1, -1), ==, 1);
 }
 
 static void test_too_early(void) {
