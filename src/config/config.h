@@ -13,6 +13,12 @@
 
 #include "cleanup.h"
 
+/* Bytes, or a share of the file system that they are on. */
+struct config_amount {
+        uint64_t bytes;   /* UINT64_MAX: no limit */
+        unsigned percent; /* not 0: this share counts, and not bytes */
+};
+
 struct config {
         /* [Store] */
         char *store_directory;      /* StoreDirectory=; NULL: the daemon's default */

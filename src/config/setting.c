@@ -40,6 +40,8 @@ static const struct {
 } kinds[] = {
         [SETTING_COUNT] = { "a whole number", value_parse_count },
         [SETTING_SIZE] = { "a size such as 16K or 4M,", value_parse_size },
+        [SETTING_AMOUNT] = { "a size such as 16K or 4M, a share of the file system such as 80%, or infinity",
+                             NULL },
         [SETTING_TIME] = { "a time such as 30s or 1min 30s,", value_parse_time },
         [SETTING_LEVEL] = { "emerg, alert, crit, err, warning, notice, info, debug or 0 to 7",
                             value_parse_level },
@@ -119,6 +121,8 @@ int setting_apply(const struct setting *setting, struct config *config, const ch
 
         if (setting->kind == SETTING_PATH)
                 return apply_path(field, value);
+        if (setting->kind == SETTING_AMOUNT)
+                return value_parse_amount(value, field);
 
         r = parse_bounded(setting, value, &n);
         if (r < 0)

@@ -11,6 +11,7 @@
 enum setting_kind {
         SETTING_COUNT,
         SETTING_SIZE,
+        SETTING_AMOUNT, /* without bounds */
         SETTING_TIME,
         SETTING_LEVEL,
         SETTING_PATH,

@@ -70,6 +70,27 @@ int value_parse_size(const char *text, uint64_t *ret) {
         return 0;
 }
 
+int value_parse_amount(const char *text, struct config_amount *ret) {
+        const char *end = text;
+        uint64_t n;
+        int r;
+
+        r = take_number(&end, &n);
+        if (r >= 0)
+                end += strspn(end, WHITESPACE);
+        if (r < 0 || strcmp(end, "%") != 0) {
+                r = value_parse_size(text, &n);
+                if (r >= 0)
+                        *ret = (struct config_amount){ .bytes = n };
+                return r;
+        }
+        if (n > 100)
+                return -ERANGE;
+
+        *ret = (struct config_amount){ .percent = (unsigned) n };
+        return 0;
+}
+
 static const struct {
         const char *name;
         uint64_t usec;

@@ -6,12 +6,16 @@
 
 #include <stdint.h>
 
+#include "config.h"
+
 /* Decimal digits, nothing else. */
 int value_parse_count(const char *text, uint64_t *ret);
 
 /* Bytes: digits and B, K, M, G or T, powers of 1024; "infinity" is UINT64_MAX. */
 int value_parse_size(const char *text, uint64_t *ret);
 
+/* A size, or a whole number of per cent up to 100 with a "%". */
+int value_parse_amount(const char *text, struct config_amount *ret);
 /* Microseconds: one or more of digits and a unit (us, ms, s, min, h, d and systemd's longer names; none is
  * seconds), added; "infinity" is UINT64_MAX. */
 int value_parse_time(const char *text, uint64_t *ret);

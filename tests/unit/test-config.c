@@ -7,6 +7,7 @@
 
 #include "harness.h"
 #include "macro.h"
+#include "value.h"
 
 /* Messages of a load, one a line: "E text" or "W text". */
 static void collect(int level, const char *file, unsigned line, const char *text, void *userdata) {
@@ -232,6 +233,42 @@ static void test_sizes(void) {
                   "E f:2: MaxOutput=1K: out of range: expected a size such as 16K or 4M, from 64K to 1G.\n"
                   "E f:3: InlineMax=infinity: out of range: expected a size such as 16K or 4M, from 0 to "
                   "1M.\n");
+}
+
+static void test_amounts(void) {
+        static const struct {
+                const char *text;
+                int result;
+                struct config_amount wanted;
+        } cases[] = {
+                { "80%", 0, { .percent = 80 } },
+                { "5 %", 0, { .percent = 5 } },
+                { "100%", 0, { .percent = 100 } },
+                { "0%", 0, {} },
+                { "0", 0, {} },
+                { "16M", 0, { .bytes = 16 << 20 } },
+                { "infinity", 0, { .bytes = UINT64_MAX } },
+                { "101%", -ERANGE, {} },
+                { "18446744073709551616%", -ERANGE, {} },
+                { "%", -EINVAL, {} },
+                { "8%0", -EINVAL, {} },
+                { "-1%", -EINVAL, {} },
+                { "1.5%", -EINVAL, {} },
+                { "1M%", -EINVAL, {} },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct config_amount amount = { 1, 2 };
+                int r = value_parse_amount(cases[i].text, &amount);
+
+                g_test_message("%s", cases[i].text);
+                assert_errno(r, cases[i].result);
+                if (r < 0) /* untouched */
+                        g_assert_true(amount.bytes == 1 && amount.percent == 2);
+                else
+                        g_assert_true(amount.bytes == cases[i].wanted.bytes &&
+                                      amount.percent == cases[i].wanted.percent);
+        }
 }
 
 static void test_times(void) {
@@ -626,6 +663,7 @@ int main(int argc, char *argv[]) {
         harness_add("/config/lines-that-are-none", test_lines_that_are_none);
         harness_add("/config/bytes", test_bytes);
         harness_add("/config/sizes", test_sizes);
+        harness_add("/config/amounts", test_amounts);
         harness_add("/config/times", test_times);
         harness_add("/config/levels", test_levels);
         harness_add("/config/paths", test_paths);
