@@ -2,13 +2,13 @@
 #include "blob.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "cleanup.h"
+#include "folder.h"
 #include "macro.h"
 
 #define FOLDER_DIGITS 13
@@ -58,28 +58,18 @@ static bool can_make_unnamed(int fd) {
 }
 
 static int empty_folder(int fd) {
-        _cleanup_close_ int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *dir;
-        int r = 0;
+        _cleanup_(folder_closep) DIR *dir = NULL;
+        const char *name;
+        int r;
 
-        if (again < 0)
-                return -errno;
+        r = folder_open(fd, ".", &dir);
+        if (r < 0)
+                return r;
 
-        dir = fdopendir(again);
-        if (!dir)
-                return -errno;
-        again = -EBADF;
+        while ((r = folder_next(dir, &name)) > 0)
+                if (name[0] != '.' && unlinkat(fd, name, 0) < 0)
+                        return -errno;
 
-        errno = 0;
-        for (struct dirent *entry; (entry = readdir(dir)); errno = 0)
-                if (entry->d_name[0] != '.' && unlinkat(fd, entry->d_name, 0) < 0) {
-                        r = -errno;
-                        break;
-                }
-        if (r == 0)
-                r = -errno;
-
-        (void) closedir(dir);
         return r;
 }
 

@@ -2,12 +2,12 @@
 #include "store.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "folder.h"
 #include "format.h"
 #include "writer.h"
 
@@ -77,23 +77,16 @@ static int lock_directory(int dir_fd, int *ret_fd) {
 
 /* 1: it is empty or not there; 0: it is not; or an errno. */
 static int is_empty(int dir_fd, const char *name) {
-        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        int r = 1;
-        DIR *dir;
+        _cleanup_(folder_closep) DIR *dir = NULL;
+        const char *first;
+        int r;
 
-        if (fd < 0)
-                return errno == ENOENT ? 1 : -errno;
+        r = folder_open(dir_fd, name, &dir);
+        if (r < 0)
+                return r == -ENOENT ? 1 : r;
 
-        dir = fdopendir(fd);
-        if (!dir)
-                return -errno;
-        fd = -EBADF;
-
-        for (struct dirent *entry; r && (entry = readdir(dir));)
-                r = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-        (void) closedir(dir);
-
-        return r;
+        r = folder_next(dir, &first);
+        return r < 0 ? r : r == 0;
 }
 
 /* There is no format file: either the folder is new, or the making of a store in it broke off. What was begun

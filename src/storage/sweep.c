@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sweep.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/ioprio.h>
 #include <pthread.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "folder.h"
 #include "store.h"
 #include "writer.h"
 
@@ -47,37 +47,6 @@ static void rest(struct sweeper *sweeper) {
                 r = pthread_cond_timedwait(&sweeper->wake, &sweeper->mutex, &until);
         (void) pthread_mutex_unlock(&sweeper->mutex);
         sweeper->n_work = 0;
-}
-
-static int open_directory(int dir_fd, const char *name, DIR **ret) {
-        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        DIR *dir;
-
-        if (fd < 0)
-                return -errno;
-
-        dir = fdopendir(fd);
-        if (!dir)
-                return -errno;
-
-        TAKE_FD(fd);
-        *ret = dir;
-        return 0;
-}
-
-/* 1: *ret is the next name; 0: no more; or an errno. */
-static int next_name(DIR *dir, const char **ret) {
-        struct dirent *entry;
-
-        do {
-                errno = 0;
-                entry = readdir(dir);
-                if (!entry)
-                        return -errno;
-        } while (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
-
-        *ret = entry->d_name;
-        return 1;
 }
 
 static void count_foreign(struct sweeper *sweeper) {
@@ -126,12 +95,12 @@ static void let_unlink(struct sweeper *sweeper) {
 static int sweep_folder(struct sweeper *sweeper, const char *name, uint64_t folder) {
         struct storage *storage = sweeper->storage;
         bool is_empty = true;
+        _cleanup_(folder_closep) DIR *dir = NULL;
         struct live_map live;
         const char *blob;
-        DIR *dir;
         int r;
 
-        r = open_directory(storage->blobs.fd, name, &dir);
+        r = folder_open(storage->blobs.fd, name, &dir);
         if (r == -ENOTDIR || r == -ELOOP) {
                 count_foreign(sweeper);
                 return 0;
@@ -144,7 +113,7 @@ static int sweep_folder(struct sweeper *sweeper, const char *name, uint64_t fold
         if (r >= 0)
                 let_unlink(sweeper);
         while (r >= 0 && !is_stopped(sweeper)) {
-                r = next_name(dir, &blob);
+                r = folder_next(dir, &blob);
                 if (r <= 0)
                         break;
 
@@ -153,7 +122,6 @@ static int sweep_folder(struct sweeper *sweeper, const char *name, uint64_t fold
                 if (sweeper->n_work >= WORK_MAX)
                         rest(sweeper);
         }
-        (void) closedir(dir);
 
         /* The writer makes no names in a folder that is below the mark as a whole. */
         if (r == 0 && is_empty && folder < sweeper->mark >> BLOB_FOLDER_BITS)
@@ -162,17 +130,17 @@ static int sweep_folder(struct sweeper *sweeper, const char *name, uint64_t fold
 }
 
 static int sweep(struct sweeper *sweeper) {
+        _cleanup_(folder_closep) DIR *dir = NULL;
         const char *name;
         uint64_t folder;
-        DIR *dir;
         int r;
 
-        r = open_directory(sweeper->storage->blobs.fd, ".", &dir);
+        r = folder_open(sweeper->storage->blobs.fd, ".", &dir);
         if (r < 0)
                 return r;
 
         while (!is_stopped(sweeper)) {
-                r = next_name(dir, &name);
+                r = folder_next(dir, &name);
                 if (r <= 0)
                         break;
 
@@ -189,7 +157,6 @@ static int sweep(struct sweeper *sweeper) {
                 rest(sweeper);
         }
 
-        (void) closedir(dir);
         return r < 0 ? r : 0;
 }
 
