@@ -16,6 +16,7 @@
 #include "message-ids.h"
 #include "server.h"
 #include "version.h"
+#include "watchdog.h"
 
 #define DRAIN_USEC           (10 * USEC_PER_SEC)
 #define STATUS_INTERVAL_USEC (30 * USEC_PER_SEC)
@@ -29,7 +30,8 @@ struct manager {
         struct storage *storage;
         sd_event *event;
         struct server *server;
-        struct bus *bus; /* NULL: there is none here */
+        struct watchdog *watchdog; /* NULL: nobody watches */
+        struct bus *bus;           /* NULL: there is none here */
         uint64_t status_objects;
         unsigned status_sessions;
         bool draining;
@@ -288,10 +290,7 @@ static int add_sources(struct manager *manager) {
                 return r;
         r = sd_event_add_time_relative(manager->event, NULL, CLOCK_MONOTONIC, STATUS_INTERVAL_USEC,
                                        STATUS_ACCURACY_USEC, on_status_timer, manager);
-        if (r < 0)
-                return r;
-
-        return sd_event_set_watchdog(manager->event, true);
+        return r;
 }
 
 static void log_started(struct manager *manager, const char *sockets) {
@@ -343,6 +342,9 @@ int manager_new(struct manager **ret,
         r = server_new(&manager->server, manager->event, storage, &server_config);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "The server can't start: %m");
+        r = watchdog_new(&manager->watchdog, manager->event, manager->server);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The service manager's watchdog can't be served: %m");
         r = add_bus(manager);
         if (r < 0)
                 return r;
@@ -370,6 +372,7 @@ void manager_free(struct manager *manager) {
                 return;
 
         bus_free(manager->bus);
+        watchdog_free(manager->watchdog);
         server_free(manager->server);
         sd_event_unref(manager->event);
         config_done(&manager->config);

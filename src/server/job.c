@@ -3,10 +3,10 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 
 #include "macro.h"
+#include "thread.h"
 
 #define QUEUES 64 /* bits of job_pool.waiting */
 
@@ -81,8 +81,7 @@ static void *work(void *userdata) {
 
 int job_pool_new(struct job_pool **ret, unsigned n_threads) {
         _cleanup_(job_pool_freep) struct job_pool *pool = NULL;
-        sigset_t all, before;
-        int r = 0;
+        int r;
 
         assert(ret);
 
@@ -93,17 +92,12 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads) {
         (void) pthread_mutex_init(&pool->lock, NULL);
         (void) pthread_cond_init(&pool->wake, NULL);
 
-        /* Signals are for the main thread's loop. */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-        while (r == 0 && pool->n_threads < n_threads) {
-                r = pthread_create(&pool->threads[pool->n_threads], NULL, work, pool);
-                if (r == 0)
-                        pool->n_threads++;
+        while (pool->n_threads < n_threads) {
+                r = thread_start(&pool->threads[pool->n_threads], "job", work, pool);
+                if (r < 0)
+                        return r;
+                pool->n_threads++;
         }
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r != 0)
-                return -r;
 
         *ret = TAKE_PTR(pool);
         return 0;

@@ -41,6 +41,10 @@ struct server {
 
         struct log_ratelimit refused_limit, dropped_limit, accept_limit;
 
+        unsigned n_silent; /* workers that have still to give a sign of life */
+        void (*all_alive)(void *userdata);
+        void *all_alive_userdata;
+
         bool draining;
         unsigned n_draining; /* workers with sessions */
         sd_event_source *drain_timer;
@@ -71,6 +75,9 @@ void server_worker_drained(struct server *server, struct worker *worker);
 void server_count(struct server *server,
                   void (*visit)(const char *name, uint64_t value, void *userdata),
                   void *userdata);
+
+/* A sign of life. The worker's thread. */
+void server_worker_alive(struct server *server, struct worker *worker);
 
 void listener_free_all(struct server *server);
 

@@ -70,6 +70,29 @@ void server_worker_drained(struct server *server, struct worker *worker) {
         mailbox_post(server->mailbox, &worker->drained_mail);
 }
 
+static void on_worker_alive(struct mail *mail) {
+        struct server *server = container_of(mail, struct worker, alive_mail)->server;
+
+        if (--server->n_silent == 0 && server->all_alive)
+                server->all_alive(server->all_alive_userdata);
+}
+
+void server_worker_alive(struct server *server, struct worker *worker) {
+        worker->alive_mail.deliver = on_worker_alive;
+        mailbox_post(server->mailbox, &worker->alive_mail);
+}
+
+void server_ask_alive(struct server *server, void (*answered)(void *userdata), void *userdata) {
+        if (server->n_silent > 0)
+                return;
+
+        server->all_alive = answered;
+        server->all_alive_userdata = userdata;
+        server->n_silent = server->n_workers;
+        for (unsigned i = 0; i < server->n_workers; i++)
+                worker_ask_alive(server->workers[i]);
+}
+
 int server_make(struct server **ret,
                 sd_event *event,
                 struct storage *storage,
@@ -145,6 +168,7 @@ void server_free(struct server *server) {
         if (!server)
                 return;
 
+        server->all_alive = NULL; /* an answer may be under way, and who asked gone */
         listener_free_all(server);
         for (unsigned i = 0; i < server->n_workers; i++)
                 worker_stop(server->workers[i]);

@@ -56,6 +56,10 @@ void server_drain(struct server *server,
 void server_free(struct server *server);
 DEFINE_CLEANUP(struct server, server_free)
 
+/* Asks every worker for a sign of life, and calls answered once all have given it. While an earlier question
+ * is open it does nothing. */
+void server_ask_alive(struct server *server, void (*answered)(void *userdata), void *userdata);
+
 unsigned server_get_sessions(struct server *server);
 
 /* Every counter of the server and its store, by name, in a fixed order: what the stats verb and the bus show.

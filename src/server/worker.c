@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <signal.h>
 
 #include "clock.h"
 #include "log.h"
@@ -11,6 +10,7 @@
 #include "output.h"
 #include "server-internal.h"
 #include "session.h"
+#include "thread.h"
 
 #define EVENTS_MAX         256
 #define FREE_MAX           32 /* buffers of a kind that are kept */
@@ -115,6 +115,17 @@ static void cut_sessions(struct worker *worker) {
 
 static void on_cut(struct mail *mail) {
         cut_sessions(container_of(mail, struct worker, cut_mail));
+}
+
+static void on_alive(struct mail *mail) {
+        struct worker *worker = container_of(mail, struct worker, alive_mail);
+
+        server_worker_alive(worker->server, worker);
+}
+
+void worker_ask_alive(struct worker *worker) {
+        worker->alive_mail.deliver = on_alive;
+        mailbox_post(worker->mailbox, &worker->alive_mail);
 }
 
 static void on_stop(struct mail *mail) {
@@ -265,16 +276,10 @@ int worker_new(struct worker **ret, struct server *server) {
 }
 
 int worker_start(struct worker *worker) {
-        sigset_t all, before;
-        int r;
+        int r = thread_start(&worker->thread, "worker", run, worker);
 
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-        r = pthread_create(&worker->thread, NULL, run, worker);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-
-        worker->started = r == 0;
-        return -r;
+        worker->started = r >= 0;
+        return r;
 }
 
 static void free_kept(struct worker *worker) {

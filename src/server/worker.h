@@ -68,6 +68,7 @@ struct worker {
 
         bool draining;
         struct mail drain_mail, cut_mail, stop_mail, drained_mail;
+        struct mail alive_mail; /* there and back again */
 
         struct counters counters;
 };
@@ -82,6 +83,10 @@ void worker_stop(struct worker *worker);
 /* Stops it when that was not done. NULL is fine. */
 void worker_free(struct worker *worker);
 DEFINE_CLEANUP(struct worker, worker_free)
+
+/* server_worker_alive() is called on the worker's thread, when it comes to that. One question at a time. Any
+ * thread. */
+void worker_ask_alive(struct worker *worker);
 
 /* One turn of the loop, waiting for at most timeout_msec (-1: for ever). For the worker's thread, or for a
  * test that has none. */

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/ioprio.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -12,6 +11,7 @@
 #include "clock.h"
 #include "folder.h"
 #include "store.h"
+#include "thread.h"
 #include "writer.h"
 
 #define REST_USEC (10 * USEC_PER_MSEC)
@@ -181,7 +181,6 @@ static void *run(void *userdata) {
 int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark) {
         _cleanup_free_ struct sweeper *sweeper = calloc(1, sizeof(*sweeper));
         pthread_condattr_t attributes;
-        sigset_t all, before;
         int r;
 
         if (!sweeper)
@@ -196,12 +195,9 @@ int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark) {
         (void) pthread_cond_init(&sweeper->wake, &attributes);
         (void) pthread_condattr_destroy(&attributes);
 
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-        r = pthread_create(&sweeper->thread, NULL, run, sweeper);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r != 0)
-                return -r;
+        r = thread_start(&sweeper->thread, "store-sweeper", run, sweeper);
+        if (r < 0)
+                return r;
 
         *ret = TAKE_PTR(sweeper);
         return 0;

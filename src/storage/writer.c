@@ -2,11 +2,11 @@
 #include "writer.h"
 
 #include <assert.h>
-#include <signal.h>
 #include <time.h>
 
 #include "clock.h"
 #include "macro.h"
+#include "thread.h"
 #include "upload.h"
 
 #define NUMBERS_BLOCK       65536 /* generations and blobs reserved at once */
@@ -446,7 +446,6 @@ void writer_expect_usage(struct writer *writer) {
 int writer_new(struct writer **ret, struct storage *storage, const struct dictionary_state *state) {
         _cleanup_free_ struct writer *writer = calloc(1, sizeof(*writer));
         pthread_condattr_t attributes;
-        sigset_t all, before;
         int r;
 
         if (!writer)
@@ -468,13 +467,9 @@ int writer_new(struct writer **ret, struct storage *storage, const struct dictio
         (void) pthread_cond_init(&writer->wake, &attributes);
         (void) pthread_condattr_destroy(&attributes);
 
-        /* Signals are for the program's own threads. */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-        r = pthread_create(&writer->thread, NULL, run, writer);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r != 0)
-                return -r;
+        r = thread_start(&writer->thread, "store-writer", run, writer);
+        if (r < 0)
+                return r;
 
         *ret = TAKE_PTR(writer);
         return 0;
