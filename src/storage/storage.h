@@ -24,6 +24,13 @@
 
 struct storage;
 
+/* Which objects go when room is needed. */
+enum storage_policy {
+        STORAGE_POLICY_S3FIFO, /* those not asked for again soon after they came, larger ones first */
+        STORAGE_POLICY_LRU,    /* those not asked for the longest */
+        STORAGE_POLICY_LFU,    /* those asked for the least */
+};
+
 /* What the store has to tell that is no call's result. Called from any thread, one that is in a call to the
  * store included; must not call back. */
 enum storage_event {
