@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The clients of the crash test: a process each, told by a pipe when to begin and when to compare."""
 
+import contextlib
+import errno
 import os
 import random
 import struct
@@ -20,6 +22,10 @@ AHEAD_PAUSE_SECONDS = 0.01
 MODES = (wire.OP_DEFAULT, wire.OP_FDPASS, wire.OP_COPY, wire.OP_SPLICE, wire.OP_AUTO)
 
 
+class Dark(Exception):
+    """The answer tells of the disk's failure: the power was cut."""
+
+
 class Client:
     """Both kinds: runs until the connection is lost, then compares with what the next daemon serves."""
 
@@ -31,6 +37,7 @@ class Client:
         self.random = None
         self.etags = Etags()
         self.floor_generation = 0
+        self.n_dark = 0
 
     def serve(self):
         try:
@@ -52,11 +59,12 @@ class Client:
         """Until the connection is lost; what was under way then."""
         self.random = random.Random(seed * 100 + self.number)
         self.floor_generation = floor_generation
+        self.n_dark = 0
         with self.connect() as peer:
             self.pipe.send(("ready", None, None))
             try:
                 self.work(peer)
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError, Dark):
                 self.drain(peer)
             except wire.Closed:
                 pass
@@ -66,12 +74,20 @@ class Client:
         """What was answered before the end counts."""
         try:
             while True:
-                self.take(peer.receive())
+                with contextlib.suppress(Dark):
+                    self.take(peer.receive())
         except (wire.Closed, ConnectionResetError):
             pass
 
-    def count_answer(self):
+    def count_answer(self, reply):
+        """Without power there may be errors: they leave open what became of a change."""
         self.shared.answers[self.number] += 1
+        if reply.status in (wire.INTERNAL, wire.READ_ONLY) and self.shared.dark[0]:
+            self.n_dark += 1
+            raise Dark
+
+    def release(self):
+        """Nothing of the store's file system is held any more."""
 
     def count_get(self, index):
         self.shared.gets[self.number * URIS + index] += 1
@@ -217,8 +233,8 @@ class Writer(Client):
 
     def take(self, reply):
         uri, change = self.under_way.pop(reply.id)
-        self.count_answer()
         self.streams -= change.is_stream
+        self.count_answer(reply)
         if change.kind == "purge":
             assert reply.status == wire.OK, reply
             for one in self.purged():
@@ -261,7 +277,7 @@ class Writer(Client):
         self.shared.floor[uri.index] = seq
 
     def lost(self):
-        return len(self.under_way)
+        return len(self.under_way) + self.n_dark
 
     def compare(self):
         """Each URI against what may be there: (changes that were made though not acknowledged, those that were
@@ -381,7 +397,7 @@ class Reader(Client):
 
     def take(self, reply):
         index, since, floor, offset, stale_ok, known = self.under_way.pop(reply.id)
-        self.count_answer()
+        self.count_answer(reply)
         kind = self.shared.kind[index]  # before sent: see Writer.publish()
         sent = self.shared.sent[index]
         what = f"URI {index}: {reply}, changes from {floor} to {sent}, kind {kind}"
@@ -406,7 +422,15 @@ class Reader(Client):
 
     def take_body(self, reply, index, floor, sent, what):
         held = os.dup(reply.fd) if reply.fd is not None and len(self.held) < HELD_FILES else None
-        put, set_ = verify_answer(reply, index)
+        try:
+            put, set_ = verify_answer(reply, index)
+        except OSError as error:
+            reply.close()
+            if held is not None:
+                os.close(held)
+            if error.errno == errno.EIO and self.shared.dark[0]:
+                raise Dark from error
+            raise
         assert floor <= max(put, set_) <= sent, f"put {put} set {set_}: {what}"
         self.etags.add(reply.info, index, put, set_)
         self.known[index] = reply.info.etag
@@ -421,5 +445,9 @@ class Reader(Client):
         for fd, index, put, size in self.held:
             content = os.pread(fd, size + 1, 0)
             assert content == body_of(index, put, size), f"URI {index}, put {put}: a held file changed"
+        self.release()
+
+    def release(self):
+        for fd, *_ in self.held:
             os.close(fd)
         self.held = []

@@ -71,16 +71,18 @@ class Shared:
     """Numbers that all processes see. Each cell has one writer.
 
     sent: the newest change that was sent for a URI; floor: the newest that was acknowledged, or found after a
-    start; kind: what is there when these two are equal; gets: asked by each client; answers: taken by each."""
+    start; kind: what is there when these two are equal; gets: asked by each client; answers: taken by each; dark:
+    whether the power is cut."""
 
     ABSENT, PRESENT, MORTAL = range(3)
 
     def __init__(self):
         clients = WRITERS + READERS
-        memory = memoryview(mmap.mmap(-1, 8 * (3 * URIS + clients * URIS + clients))).cast("Q")
+        memory = memoryview(mmap.mmap(-1, 8 * (3 * URIS + clients * URIS + clients + 1))).cast("Q")
         self.sent, self.floor, self.kind = (memory[i * URIS:(i + 1) * URIS] for i in range(3))
         self.gets = memory[3 * URIS:(3 + clients) * URIS]
-        self.answers = memory[(3 + clients) * URIS:]
+        self.answers = memory[(3 + clients) * URIS:-1]
+        self.dark = memory[-1:]
 
     def gets_of(self, index):
         return sum(self.gets[index::URIS])
