@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sweep.h"
 
-#include <fcntl.h>
-#include <linux/ioprio.h>
-#include <pthread.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <time.h>
-
+#include "background.h"
 #include "clock.h"
 #include "folder.h"
 #include "store.h"
-#include "thread.h"
 #include "writer.h"
 
 #define REST_USEC (10 * USEC_PER_MSEC)
@@ -20,11 +13,8 @@
 struct sweeper {
         struct storage *storage;
         uint64_t mark;
-        pthread_t thread;
-
-        pthread_mutex_t mutex;
-        pthread_cond_t wake;
-        bool stop; /* set under the mutex; atomic */
+        struct background background;
+        bool is_done; /* atomic */
 
         /* The thread's own. */
         uint64_t n_swept;
@@ -32,20 +22,11 @@ struct sweeper {
 };
 
 static bool is_stopped(struct sweeper *sweeper) {
-        return __atomic_load_n(&sweeper->stop, __ATOMIC_RELAXED);
+        return background_is_stopped(&sweeper->background);
 }
 
 static void rest(struct sweeper *sweeper) {
-        uint64_t until_usec = clock_usec(CLOCK_MONOTONIC) +
-                              (sweeper->storage->hooks.sweep_rest_usec ?: REST_USEC);
-        struct timespec until = { .tv_sec = (time_t) (until_usec / USEC_PER_SEC),
-                                  .tv_nsec = (long) (until_usec % USEC_PER_SEC * 1000) };
-        int r = 0;
-
-        (void) pthread_mutex_lock(&sweeper->mutex);
-        while (!sweeper->stop && r == 0)
-                r = pthread_cond_timedwait(&sweeper->wake, &sweeper->mutex, &until);
-        (void) pthread_mutex_unlock(&sweeper->mutex);
+        background_rest(&sweeper->background, sweeper->storage->hooks.sweep_rest_usec ?: REST_USEC);
         sweeper->n_work = 0;
 }
 
@@ -160,14 +141,10 @@ static int sweep(struct sweeper *sweeper) {
         return r < 0 ? r : 0;
 }
 
-static void *run(void *userdata) {
+static void run(void *userdata) {
         struct sweeper *sweeper = userdata;
         struct storage *storage = sweeper->storage;
         int r;
-
-        /* Of this thread alone. Where it is not allowed the rests have to do. */
-        (void) setpriority(PRIO_PROCESS, 0, 19);
-        (void) syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 
         r = sweep(sweeper);
         if (r >= 0 && !is_stopped(sweeper))
@@ -175,12 +152,11 @@ static void *run(void *userdata) {
         if ((sweeper->n_swept > 0 || r < 0) && storage->on_event)
                 storage->on_event(STORAGE_EVENT_SWEPT, NULL, 0, r, sweeper->n_swept, storage->userdata);
 
-        return NULL;
+        __atomic_store_n(&sweeper->is_done, true, __ATOMIC_RELEASE);
 }
 
 int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark) {
         _cleanup_free_ struct sweeper *sweeper = calloc(1, sizeof(*sweeper));
-        pthread_condattr_t attributes;
         int r;
 
         if (!sweeper)
@@ -188,14 +164,7 @@ int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark) {
 
         sweeper->storage = storage;
         sweeper->mark = mark;
-
-        (void) pthread_condattr_init(&attributes);
-        (void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void) pthread_mutex_init(&sweeper->mutex, NULL);
-        (void) pthread_cond_init(&sweeper->wake, &attributes);
-        (void) pthread_condattr_destroy(&attributes);
-
-        r = thread_start(&sweeper->thread, "store-sweeper", run, sweeper);
+        r = background_start(&sweeper->background, "store-sweeper", run, sweeper);
         if (r < 0)
                 return r;
 
@@ -204,13 +173,10 @@ int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark) {
 }
 
 void sweeper_free(struct sweeper *sweeper) {
-        (void) pthread_mutex_lock(&sweeper->mutex);
-        __atomic_store_n(&sweeper->stop, true, __ATOMIC_RELAXED);
-        (void) pthread_cond_signal(&sweeper->wake);
-        (void) pthread_mutex_unlock(&sweeper->mutex);
-        (void) pthread_join(sweeper->thread, NULL);
-
-        (void) pthread_cond_destroy(&sweeper->wake);
-        (void) pthread_mutex_destroy(&sweeper->mutex);
+        background_stop(&sweeper->background);
         free(sweeper);
+}
+
+bool sweeper_is_done(struct sweeper *sweeper) {
+        return __atomic_load_n(&sweeper->is_done, __ATOMIC_ACQUIRE);
 }

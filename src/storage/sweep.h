@@ -5,6 +5,7 @@
  * names, and empty folders. A thread of its own and of low priority, which rests between small pieces of
  * work, goes through the folders one by one. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cleanup.h"
@@ -17,3 +18,5 @@ struct sweeper;
 int sweeper_new(struct sweeper **ret, struct storage *storage, uint64_t mark);
 /* Stops it wherever it is, at once. */
 void sweeper_free(struct sweeper *sweeper);
+/* Whether it removes nothing any more. Any thread. */
+bool sweeper_is_done(struct sweeper *sweeper);
