@@ -172,6 +172,18 @@ def test_journal(host):
     assert "journalled" not in text, "a request was logged"
 
 
+def test_messages_are_explained(host):
+    host.start_again()
+    host.run("journalctl", "--update-catalog")
+    host.put("explained", "bytes")
+    text = host.run("journalctl", "--no-pager", "--catalog", f"MESSAGE_ID={STARTED}").stdout
+    assert "Subject: objmapper has started" in text, text
+    assert re.search(r"The daemon serves the \d+ objects of the store /var/lib/objmapper", text), text
+    for number in re.findall(r"^-- (\w+)$", host.path("/usr/lib/systemd/catalog/objmapper.catalog").read_text(),
+                             re.MULTILINE):
+        assert host.run("journalctl", "--dump-catalog", number).stdout.count("Subject:") == 1, number
+
+
 def test_stats_agree(host):
     host.start_again()
     counters = json.loads(host.ctl("stats", "--json", user="reader").stdout)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Holds objmapper-protocol(7) to the header and to the golden vectors: its numbers, and its example's bytes."""
+"""Holds objmapper-protocol(7) to the header and to the golden vectors: its numbers, and its example's bytes; and
+what is written of the daemon's messages to those that there are."""
 
 import os
 import re
@@ -47,6 +48,21 @@ def hex_bytes(lines):
     return out
 
 
+def check_messages():
+    """Every kind of message is in the manual and in the catalog, and the other way round."""
+    header = {i: n for n, i in re.findall(r'^#define MESSAGE_(\w+) +"([0-9a-f]{32})"$',
+                                          read('src/server/message-ids.h'), re.MULTILINE)}
+    listed = re.findall(r'^\| ([0-9a-f]{32}) ', section(read('man/objmapperd.8.rst'), 'JOURNAL'), re.MULTILINE)
+    catalog = re.findall(r'^-- ([0-9a-f]{32})\nSubject: .+\nDefined-By: objmapper\nDocumentation: man:.+\n\n\S',
+                         read('units/objmapper.catalog'), re.MULTILINE)
+    for place, found in (('objmapperd(8)', listed), ('units/objmapper.catalog', catalog)):
+        check(sorted(found) == sorted(set(found)), '%s tells of a message twice' % place)
+        for number in set(header) - set(found):
+            check(False, '%s does not tell of MESSAGE_%s %s' % (place, header[number], number))
+        for number in set(found) - set(header):
+            check(False, '%s tells of %s, which is no message' % (place, number))
+
+
 def main():
     page = read('man/objmapper-protocol.7.rst')
     header = read('src/protocol/protocol.h')
@@ -77,6 +93,7 @@ def main():
     for name, lines in examples:
         check(hex_bytes(lines.split('\n')) == vectors.get(name), 'the bytes of the example %s' % name)
 
+    check_messages()
     return 1 if failures else 0
 
 
