@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #define BUCKET_SLOTS 8 /* a cache line */
-#define BITS_MIN     9 /* of the number of buckets: 32 KiB, for 8,192 objects */
+#define BITS_MIN     6 /* of the number of buckets: a page, for 1,024 objects */
 #define BITS_MAX     29
 
 /* A slot: fingerprint (16 bits), count (16), clock of the last hit, cut to 32 bits. 0: free, for a count is
