@@ -233,7 +233,7 @@ static void test_scan(void) {
 
 /* What nobody asked for gets a tenth. */
 static void test_small_share(void) {
-        _cleanup_(cache_freep) struct cache *cache = cache_new(STORAGE_POLICY_S3FIFO, 1000, true);
+        _cleanup_(cache_freep) struct cache *cache = cache_new(STORAGE_POLICY_S3FIFO, 1000, false);
         struct policy_state state;
 
         for (uint32_t i = 0; i < 1000; i++)
