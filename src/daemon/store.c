@@ -97,7 +97,9 @@ static void on_event(enum storage_event event,
                 break;
         case STORAGE_EVENT_UPGRADED:
                 log_write(LOG_NOTICE, 0, NULL, fields, n_fields,
-                          "The store %s was upgraded to a newer format.", directory);
+                          "The store %s was upgraded to a newer format; its dictionary as it was is kept in "
+                          "dictionary/data.mdb.%" PRIu64 ".",
+                          directory, count);
                 break;
         case STORAGE_EVENT_SWEPT:
                 if (count > 0)

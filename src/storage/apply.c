@@ -52,7 +52,8 @@ static uint64_t subtract(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
 }
 
-int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record) {
+/* All of writer_drop() but its account. */
+static int drop_record(struct writer *writer, MDB_txn *txn, const struct record *record) {
         struct batch *batch = &writer->batch;
         uint64_t blob = record->blob;
         bool is_last;
@@ -73,6 +74,11 @@ int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record
         return r;
 }
 
+int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record) {
+        accounts_leave(writer->storage->accounts, record);
+        return drop_record(writer, txn, record);
+}
+
 void batch_drop_unreadable(struct batch *batch) {
         batch->state.objects = subtract(batch->state.objects, 1);
 }
@@ -81,12 +87,23 @@ static int drop_value(struct writer *writer, MDB_txn *txn, const struct place *p
         if (place->has_record) {
                 if (place->purge)
                         place->purge->early++;
-                return writer_drop(writer, txn, &place->record);
+                return drop_record(writer, txn, &place->record);
         }
 
         if (place->has_value)
                 batch_drop_unreadable(&writer->batch);
         return 0;
+}
+
+/* The record comes in, in the place of what is there. */
+static void enter(struct writer *writer, const struct place *place, struct record *record) {
+        struct accounts *accounts = writer->storage->accounts;
+        struct account *account = accounts_of(accounts, record->uri, record->uri_size);
+
+        if (place->has_record)
+                accounts_replace(accounts, account, &place->record, record);
+        else
+                accounts_enter(accounts, account, record);
 }
 
 static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
@@ -158,6 +175,7 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
                 .body = upload->buffer,
         };
 
+        enter(writer, &place, &record);
         r = drop_value(writer, txn, &place);
         if (r >= 0)
                 r = dictionary_insert(writer->storage->dictionary, txn, &place.key, &record);
@@ -221,6 +239,8 @@ static int apply_remove(struct writer *writer, MDB_txn *txn, struct storage_chan
                 return 0;
 
         /* A damaged one is as good as absent; it goes all the same. */
+        if (place.has_record)
+                accounts_leave(writer->storage->accounts, &place.record);
         r = drop_value(writer, txn, &place);
         if (r >= 0)
                 r = dictionary_delete(writer->storage->dictionary, txn, &place.key);

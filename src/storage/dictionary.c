@@ -12,12 +12,13 @@
 #include "bytes.h"
 #include "due.h"
 #include "macro.h"
+#include "order.h"
 
 #define READERS_MAX    1000 /* transactions at once */
 #define READER_TABLE   (READERS_MAX * 64 + 4096)
 #define POOL_SLOTS     64
-#define STATE_VERSION  2 /* 1: there were no tables "live" and "due" */
 #define STATE_KEY      "state"
+#define REBUILD_KEY    "rebuild"
 #define KEY_HASH_SIZE  16
 #define KEY_CHAIN_SIZE (KEY_HEAD + 1 + KEY_HASH_SIZE) /* what the keys of one chain share */
 
@@ -27,7 +28,7 @@ struct slot {
 
 struct dictionary {
         MDB_env *env;
-        MDB_dbi objects, meta, live, due;
+        MDB_dbi objects, meta, live, due, order, accounts;
         uint64_t seed;
         key_hash_fn hash;
         uint64_t map_size;
@@ -91,7 +92,6 @@ static int allocate_reader_table(const char *path) {
 int dictionary_open(
                 struct dictionary **ret, const char *path, size_t map_size, uint64_t seed, key_hash_fn hash) {
         _cleanup_(dictionary_freep) struct dictionary *dictionary = NULL;
-        MDB_txn *txn = NULL;
         MDB_envinfo info;
         int r;
 
@@ -117,25 +117,6 @@ int dictionary_open(
                 r = mdb_env_set_maxdbs(dictionary->env, 8);
         if (r == 0)
                 r = mdb_env_open(dictionary->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-        if (r == 0)
-                r = mdb_txn_begin(dictionary->env, NULL, 0, &txn);
-        if (r != 0)
-                return dictionary_errno(r);
-
-        r = mdb_dbi_open(txn, "objects", MDB_CREATE, &dictionary->objects);
-        if (r == 0)
-                r = mdb_dbi_open(txn, "meta", MDB_CREATE, &dictionary->meta);
-        if (r == 0)
-                r = mdb_dbi_open(txn, "live", MDB_CREATE, &dictionary->live);
-        if (r == 0)
-                r = mdb_dbi_open(txn, "due", MDB_CREATE, &dictionary->due);
-        if (r != 0) {
-                mdb_txn_abort(txn);
-                return dictionary_errno(r);
-        }
-
-        /* Writes nothing when all were there. */
-        r = mdb_txn_commit(txn);
         if (r != 0)
                 return dictionary_errno(r);
 
@@ -144,6 +125,34 @@ int dictionary_open(
         dictionary->map_size = info.me_mapsize; /* more than was asked for when there is more in it */
         *ret = TAKE_PTR(dictionary);
         return 0;
+}
+
+int dictionary_open_tables(struct dictionary *dictionary) {
+        const struct {
+                const char *name;
+                MDB_dbi *dbi;
+        } tables[] = {
+                { "objects", &dictionary->objects }, { "meta", &dictionary->meta },
+                { "live", &dictionary->live },       { "due", &dictionary->due },
+                { "order", &dictionary->order },     { "accounts", &dictionary->accounts },
+        };
+        MDB_txn *txn;
+        int r;
+
+        r = mdb_txn_begin(dictionary->env, NULL, 0, &txn);
+        if (r != 0)
+                return dictionary_errno(r);
+
+        for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+                r = mdb_dbi_open(txn, tables[i].name, MDB_CREATE, tables[i].dbi);
+                if (r != 0) {
+                        mdb_txn_abort(txn);
+                        return dictionary_errno(r);
+                }
+        }
+
+        /* Writes nothing when all were there. */
+        return dictionary_errno(mdb_txn_commit(txn));
 }
 
 void dictionary_free(struct dictionary *dictionary) {
@@ -312,7 +321,9 @@ static int note(struct dictionary *dictionary,
                 const struct record *record) {
         int r = record->blob != 0 ? live_add(dictionary->live, txn, record->blob) : 0;
 
-        return r < 0 ? r : due_add(dictionary->due, txn, key, record);
+        if (r >= 0)
+                r = due_add(dictionary->due, txn, key, record);
+        return r < 0 ? r : order_add(dictionary->order, txn, key, record);
 }
 
 int dictionary_insert(struct dictionary *dictionary,
@@ -333,8 +344,9 @@ int dictionary_forget(struct dictionary *dictionary,
         *ret_is_last = false;
         if (record->blob != 0)
                 r = live_remove(dictionary->live, txn, record->blob, ret_is_last);
-
-        return r < 0 ? r : due_remove(dictionary->due, txn, record);
+        if (r >= 0)
+                r = due_remove(dictionary->due, txn, record);
+        return r < 0 ? r : order_remove(dictionary->order, txn, record);
 }
 
 int dictionary_read_live(struct dictionary *dictionary, uint64_t folder, struct live_map *ret) {
@@ -379,6 +391,111 @@ int dictionary_count_due(struct dictionary *dictionary, uint64_t *ret) {
         return 0;
 }
 
+int dictionary_first_queued(struct dictionary *dictionary,
+                            MDB_txn *txn,
+                            uint32_t account,
+                            uint8_t queue,
+                            struct order_entry *ret) {
+        return order_first(dictionary->order, txn, account, queue, ret);
+}
+
+int dictionary_drop_queued(struct dictionary *dictionary, MDB_txn *txn, const struct order_entry *entry) {
+        return order_drop(dictionary->order, txn, entry);
+}
+
+int dictionary_requeue(struct dictionary *dictionary,
+                       MDB_txn *txn,
+                       const struct key *key,
+                       const struct record *old,
+                       struct record *record) {
+        int r;
+
+        r = dictionary_keep(dictionary, record);
+        if (r >= 0)
+                r = order_remove(dictionary->order, txn, old);
+        if (r >= 0)
+                r = dictionary_put(dictionary, txn, key, record);
+        return r < 0 ? r : order_add(dictionary->order, txn, key, record);
+}
+
+int dictionary_find_notes(struct dictionary *dictionary,
+                          MDB_txn *txn,
+                          const struct key *key,
+                          const struct record *record,
+                          struct dictionary_notes *ret) {
+        struct live_map map;
+        int r;
+
+        *ret = (struct dictionary_notes){};
+        if (record->blob != 0) {
+                r = live_read(dictionary->live, txn, record->blob >> BLOB_FOLDER_BITS, &map);
+                if (r < 0)
+                        return r;
+                ret->live = live_has(&map, record->blob);
+        }
+
+        r = due_has(dictionary->due, txn, key, record);
+        if (r < 0)
+                return r;
+        ret->due = (uint64_t) r;
+
+        r = order_has(dictionary->order, txn, key, record);
+        if (r < 0)
+                return r;
+        ret->order = (uint64_t) r;
+        return 0;
+}
+
+int dictionary_count_notes(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_notes *ret) {
+        MDB_stat st;
+        int r;
+
+        r = live_count(dictionary->live, txn, &ret->live);
+        if (r < 0)
+                return r;
+
+        r = mdb_stat(txn, dictionary->due, &st);
+        ret->due = st.ms_entries;
+        if (r == 0)
+                r = mdb_stat(txn, dictionary->order, &st);
+        ret->order = st.ms_entries;
+        return dictionary_errno(r);
+}
+
+int dictionary_visit_accounts(struct dictionary *dictionary,
+                              MDB_txn *txn,
+                              int (*visit)(uint32_t id, const uint8_t *value, size_t size, void *userdata),
+                              void *userdata) {
+        MDB_cursor *cursor;
+        MDB_val k, v;
+        int r, k_r;
+
+        r = mdb_cursor_open(txn, dictionary->accounts, &cursor);
+        if (r != 0)
+                return dictionary_errno(r);
+
+        r = 0;
+        while (r >= 0 && (k_r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
+                r = k.mv_size == 4 ? visit(load_be32(k.mv_data), v.mv_data, v.mv_size, userdata) : -EUCLEAN;
+        mdb_cursor_close(cursor);
+
+        return r < 0 || k_r == MDB_NOTFOUND ? r : dictionary_errno(k_r);
+}
+
+int dictionary_write_account(
+                struct dictionary *dictionary, MDB_txn *txn, uint32_t id, const uint8_t *value, size_t size) {
+        uint8_t key[4];
+        MDB_val k = { sizeof(key), key }, v = { size, (void *) value };
+        int r;
+
+        store_be32(key, id);
+        if (value)
+                return dictionary_errno(mdb_put(txn, dictionary->accounts, &k, &v, 0));
+
+        r = mdb_del(txn, dictionary->accounts, &k, NULL);
+        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+}
+
 int dictionary_keep(struct dictionary *dictionary, struct record *record) {
         size_t body_size = record->blob == 0 ? record->info.size : 0;
         size_t size = record->uri_size + record->metadata_size + body_size;
@@ -410,24 +527,56 @@ int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct 
         return dictionary_errno(mdb_del(txn, dictionary->objects, &k, NULL));
 }
 
-/* The state's record: check, version (32 bits), 32 bits of nothing, the numbers. */
-#define STATE_NUMBERS 6
+/* The state's record: check, version (32 bits), 32 bits of nothing, the numbers. The last came with version 3. */
+#define STATE_NUMBERS 7
 #define STATE_SIZE    (16 + STATE_NUMBERS * 8)
+
+static int check_state(const MDB_val *v, unsigned *ret_version) {
+        const uint8_t *p = v->mv_data;
+
+        if (v->mv_size < 16 || load_le64(p) != XXH3_64bits(p + 8, v->mv_size - 8) || load_le32(p + 8) == 0)
+                return -EUCLEAN;
+        if (load_le32(p + 8) > DICTIONARY_VERSION)
+                return -EPROTONOSUPPORT;
+        if (v->mv_size != (load_le32(p + 8) < 3 ? STATE_SIZE - 8 : STATE_SIZE))
+                return -EUCLEAN;
+
+        *ret_version = load_le32(p + 8);
+        return 0;
+}
+
+int dictionary_read_version(struct dictionary *dictionary, unsigned *ret) {
+        MDB_val k = { strlen(STATE_KEY), (void *) STATE_KEY }, v;
+        MDB_txn *txn;
+        MDB_dbi meta;
+        int r;
+
+        r = mdb_txn_begin(dictionary->env, NULL, MDB_RDONLY, &txn);
+        if (r != 0)
+                return dictionary_errno(r);
+
+        r = mdb_dbi_open(txn, "meta", 0, &meta);
+        if (r == 0)
+                r = mdb_get(txn, meta, &k, &v);
+        r = r != 0 ? dictionary_errno(r) : check_state(&v, ret);
+        mdb_txn_abort(txn);
+        return r;
+}
 
 int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret) {
         MDB_val k = { strlen(STATE_KEY), (void *) STATE_KEY }, v;
+        unsigned version;
         const uint8_t *p;
         int r;
 
         r = mdb_get(txn, dictionary->meta, &k, &v);
         if (r != 0)
                 return dictionary_errno(r);
+        r = check_state(&v, &version);
+        if (r < 0)
+                return r;
 
         p = v.mv_data;
-        if (v.mv_size != STATE_SIZE || load_le64(p) != XXH3_64bits(p + 8, STATE_SIZE - 8) ||
-            load_le32(p + 8) == 0 || load_le32(p + 8) > STATE_VERSION)
-                return -EUCLEAN;
-
         *ret = (struct dictionary_state){
                 .store_id = load_le64(p + 16),
                 .generations = load_le64(p + 24),
@@ -435,24 +584,73 @@ int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct di
                 .objects = load_le64(p + 40),
                 .objects_inline = load_le64(p + 48),
                 .bytes = load_le64(p + 56),
+                .clock = version >= 3 ? load_le64(p + 64) : 0,
         };
-        return load_le32(p + 8) < STATE_VERSION ? 1 : 0;
+        return 0;
 }
 
 int dictionary_write_state(struct dictionary *dictionary,
                            MDB_txn *txn,
                            const struct dictionary_state *state) {
         const uint64_t numbers[STATE_NUMBERS] = { state->store_id, state->generations,    state->blobs,
-                                                  state->objects,  state->objects_inline, state->bytes };
+                                                  state->objects,  state->objects_inline, state->bytes,
+                                                  state->clock };
         uint8_t value[STATE_SIZE] = {};
         MDB_val k = { strlen(STATE_KEY), (void *) STATE_KEY }, v = { sizeof(value), value };
 
-        store_le32(value + 8, STATE_VERSION);
+        store_le32(value + 8, DICTIONARY_VERSION);
         for (size_t i = 0; i < STATE_NUMBERS; i++)
                 store_le64(value + 16 + i * 8, numbers[i]);
         store_le64(value, XXH3_64bits(value + 8, STATE_SIZE - 8));
 
         return dictionary_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+}
+
+int dictionary_read_rebuild(struct dictionary *dictionary, MDB_txn *txn, struct key *ret) {
+        MDB_val k = { strlen(REBUILD_KEY), (void *) REBUILD_KEY }, v;
+        int r;
+
+        r = mdb_get(txn, dictionary->meta, &k, &v);
+        if (r != 0)
+                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        if (v.mv_size > KEY_MAX + 1)
+                return -EUCLEAN;
+
+        ret->size = v.mv_size - 1;
+        memcpy(ret->data, (const uint8_t *) v.mv_data + 1, ret->size);
+        return 1;
+}
+
+int dictionary_write_rebuild(struct dictionary *dictionary, MDB_txn *txn, const struct key *last) {
+        MDB_val k = { strlen(REBUILD_KEY), (void *) REBUILD_KEY }, v;
+        uint8_t value[KEY_MAX + 1] = {}; /* a value of no bytes is none */
+        int r;
+
+        if (!last) {
+                r = mdb_del(txn, dictionary->meta, &k, NULL);
+                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        }
+
+        memcpy(value + 1, last->data, last->size);
+        v = (MDB_val){ last->size + 1, value };
+        return dictionary_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+}
+
+int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn) {
+        const MDB_dbi dbis[] = { dictionary->live, dictionary->due, dictionary->order, dictionary->accounts };
+
+        for (size_t i = 0; i < ARRAY_SIZE(dbis); i++) {
+                int r = mdb_drop(txn, dbis[i], 0);
+
+                if (r != 0)
+                        return dictionary_errno(r);
+        }
+
+        return 0;
+}
+
+int dictionary_copy(struct dictionary *dictionary, int fd) {
+        return dictionary_errno(mdb_env_copyfd(dictionary->env, fd));
 }
 
 /* An update copies pages before it frees them: on a full disk not even a removal could be made. So what only
@@ -495,8 +693,9 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
 }
 
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
-        const MDB_dbi dbis[] = { 0 /* the free list */, 1 /* the names */, dictionary->objects,
-                                 dictionary->meta,      dictionary->live,  dictionary->due };
+        const MDB_dbi dbis[] = { 0 /* the free list */, 1 /* the names */,   dictionary->objects,
+                                 dictionary->meta,      dictionary->live,    dictionary->due,
+                                 dictionary->order,     dictionary->accounts };
         uint64_t used = 0;
         MDB_txn *txn;
         int r;
@@ -621,28 +820,4 @@ int dictionary_walk_delete(struct dictionary_walk *walk) {
 
 void dictionary_walk_end(struct dictionary_walk *walk) {
         mdb_cursor_close(walk->cursor);
-}
-
-int dictionary_upgrade(struct dictionary *dictionary, MDB_txn *txn) {
-        struct dictionary_walk walk = {};
-        struct record record;
-        int r;
-
-        r = dictionary_errno(mdb_drop(txn, dictionary->live, 0));
-        if (r >= 0)
-                r = dictionary_errno(mdb_drop(txn, dictionary->due, 0));
-        if (r >= 0)
-                r = dictionary_walk_begin(&walk, dictionary, txn, NULL, 0);
-        if (r < 0)
-                return r;
-
-        while ((r = dictionary_walk_next(&walk, &record)) > 0 || r == -EBADMSG)
-                if (r > 0) {
-                        r = note(dictionary, txn, &walk.last, &record);
-                        if (r < 0)
-                                break;
-                }
-
-        dictionary_walk_end(&walk);
-        return r;
 }

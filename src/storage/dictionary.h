@@ -2,7 +2,8 @@
 #pragma once
 
 /* The dictionary from URI to record: an LMDB environment with the records, what is kept beside them in the
- * same transactions (live.h, due.h), and one record of the store's own state. Readers each see one moment; one thread at a time writes.
+ * same transactions (live.h, due.h, order.h, account.h), and one record of the store's own state. Readers each
+ * see one moment; one thread at a time writes.
  *
  * A URI of up to KEY_MAX bytes is its own key. A longer one's key is its first KEY_HEAD bytes, a NUL, the
  * XXH3-128 of the whole and a number that tells URIs of equal hashes apart: together such keys are a chain.
@@ -11,7 +12,10 @@
 #include <lmdb.h>
 
 #include "live.h"
+#include "order.h"
 #include "record.h"
+
+#define DICTIONARY_VERSION 3 /* 1: there were no tables "live" and "due"; 2: nor "order" and "accounts" */
 
 typedef void (*key_hash_fn)(const void *data, size_t size, uint64_t seed, uint8_t ret[static 16]);
 
@@ -26,12 +30,20 @@ struct dictionary_state {
         uint64_t objects;
         uint64_t objects_inline;
         uint64_t bytes;
+        uint64_t clock; /* of heat.h */
 };
 
-/* Opens the environment in the folder path, which exists. seed: of the hash. hash: NULL: XXH3-128. 0, or
- * -EUCLEAN (not a dictionary), -ENOMEM, or the errno of opening and writing its files. */
+/* Opens the environment in the folder path, which exists, and writes nothing. seed: of the hash. hash: NULL:
+ * XXH3-128. 0, or -EUCLEAN (not a dictionary), -ENOMEM, or the errno of opening its files. */
 int dictionary_open(
                 struct dictionary **ret, const char *path, size_t map_size, uint64_t seed, key_hash_fn hash);
+/* The version of the one that is there; an older one is copied, then rebuilt (rebuild.h), by who opens it.
+ * -ENOENT: there is none yet. -EUCLEAN: damaged. -EPROTONOSUPPORT: newer. */
+int dictionary_read_version(struct dictionary *dictionary, unsigned *ret);
+/* Writes the whole, as it is now, to an empty file. Not synced. */
+int dictionary_copy(struct dictionary *dictionary, int fd);
+/* Opens the tables, and makes those that are not there: before all that follows. */
+int dictionary_open_tables(struct dictionary *dictionary);
 void dictionary_free(struct dictionary *dictionary);
 DEFINE_CLEANUP(struct dictionary, dictionary_free)
 
@@ -64,13 +76,14 @@ int dictionary_find_key(struct dictionary *dictionary,
                         size_t key_size,
                         struct record *ret);
 
-/* Writes the record of a new object under key, in place of what dictionary_forget() was told of. It must not
- * point into the dictionary. */
+/* Writes the record of a new object under key, in place of what dictionary_forget() was told of; it must not point
+ * into the dictionary. */
 int dictionary_insert(struct dictionary *dictionary,
                       MDB_txn *txn,
                       const struct key *key,
                       const struct record *record);
-/* The same for an object that is there, whose blob, generation and time to live stay as they are. */
+/* The same for an object that is there, whose blob, generation, time to live, account and place in a queue stay as
+ * they are. */
 int dictionary_put(struct dictionary *dictionary,
                    MDB_txn *txn,
                    const struct key *key,
@@ -98,8 +111,45 @@ int dictionary_take_due(struct dictionary *dictionary,
 /* How many objects have a time to live. Any thread. */
 int dictionary_count_due(struct dictionary *dictionary, uint64_t *ret);
 
-/* 1: it is of an older version: dictionary_upgrade() before anything else. -ENOENT: there is none yet.
- * -EUCLEAN: damaged, or of a newer version. */
+/* order_first() and order_drop(). */
+int dictionary_first_queued(struct dictionary *dictionary,
+                            MDB_txn *txn,
+                            uint32_t account,
+                            uint8_t queue,
+                            struct order_entry *ret);
+int dictionary_drop_queued(struct dictionary *dictionary, MDB_txn *txn, const struct order_entry *entry);
+/* old is found under key, record the same with another account or place: puts it, and itself on the buffer of
+ * dictionary_keep(). */
+int dictionary_requeue(struct dictionary *dictionary,
+                       MDB_txn *txn,
+                       const struct key *key,
+                       const struct record *old,
+                       struct record *record);
+
+/* What is kept beside records: of one, what of it is there (0 or 1); or how much there is of all. */
+struct dictionary_notes {
+        uint64_t live;  /* blobs said to be named */
+        uint64_t due;   /* records said to expire */
+        uint64_t order; /* records that stand in a queue */
+};
+
+int dictionary_find_notes(struct dictionary *dictionary,
+                          MDB_txn *txn,
+                          const struct key *key,
+                          const struct record *record,
+                          struct dictionary_notes *ret);
+int dictionary_count_notes(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_notes *ret);
+
+/* The table of accounts: values of account.c. An errno of visit ends the walk and is returned. value: NULL: removes
+ * it. */
+int dictionary_visit_accounts(struct dictionary *dictionary,
+                              MDB_txn *txn,
+                              int (*visit)(uint32_t id, const uint8_t *value, size_t size, void *userdata),
+                              void *userdata);
+int dictionary_write_account(
+                struct dictionary *dictionary, MDB_txn *txn, uint32_t id, const uint8_t *value, size_t size);
+
+/* -ENOENT: there is none yet. -EUCLEAN: damaged. -EPROTONOSUPPORT: of a newer version. */
 int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret);
 int dictionary_write_state(struct dictionary *dictionary, MDB_txn *txn, const struct dictionary_state *state);
 
@@ -132,9 +182,12 @@ int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret);
 int dictionary_walk_delete(struct dictionary_walk *walk);
 void dictionary_walk_end(struct dictionary_walk *walk);
 
-/* Makes from the records what is kept beside them. The state that is written then has the newest version. Takes
- * as long as there are records; the blob of one that can't be read is taken for left over. */
-int dictionary_upgrade(struct dictionary *dictionary, MDB_txn *txn);
+/* What is kept beside the records is being made anew from them (rebuild.h): 1, *ret is the key of the last that was
+ * done; 0: it is not. dictionary_write_rebuild(): NULL: it is done. dictionary_clear_notes(): nothing is kept
+ * beside the records any more. */
+int dictionary_read_rebuild(struct dictionary *dictionary, MDB_txn *txn, struct key *ret);
+int dictionary_write_rebuild(struct dictionary *dictionary, MDB_txn *txn, const struct key *last);
+int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn);
 
 /* What LMDB returned, as an errno. */
 int dictionary_errno(int r);

@@ -39,6 +39,19 @@ int due_remove(MDB_dbi dbi, MDB_txn *txn, const struct record *record) {
         return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
 }
 
+int due_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct record *record) {
+        uint8_t entry[ENTRY_SIZE];
+        MDB_val k = { sizeof(entry), entry }, v;
+        int r;
+
+        make_entry(record, entry);
+        r = mdb_get(txn, dbi, &k, &v);
+        if (r != 0)
+                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+
+        return v.mv_size == key->size && memcmp(v.mv_data, key->data, key->size) == 0;
+}
+
 static int find_first(MDB_dbi dbi, MDB_txn *txn, MDB_val *k, MDB_val *v) {
         MDB_cursor *cursor;
         int r;

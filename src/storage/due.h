@@ -15,6 +15,9 @@ int due_add(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct recor
 /* One that is not there is fine. */
 int due_remove(MDB_dbi dbi, MDB_txn *txn, const struct record *record);
 
+/* Whether it is there: 1, or 0. */
+int due_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct record *record);
+
 /* 1: *ret_usec is when the first expires (CLOCK_REALTIME); 0: there is none. */
 int due_peek(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret_usec);
 /* Takes the first out. 1: *ret_key is its key (of size 0 when that can't be read), *ret_generation its

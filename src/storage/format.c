@@ -9,7 +9,7 @@
 
 #include "cleanup.h"
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 3 /* as that of the dictionary; 1 stands for its first two */
 #define FORMAT_MAX     256
 
 /* What follows the version is the version's own affair. */
@@ -37,12 +37,13 @@ int format_read(int dir_fd, struct format *ret) {
         if (version > FORMAT_VERSION)
                 return -EPROTONOSUPPORT;
 
-        if (sscanf(text, "objmapper-store %u id %" SCNx64 " seed %" SCNx64, &version, &format.store_id,
+        if (sscanf(text, "objmapper-store %u id %" SCNx64 " seed %" SCNx64, &format.version, &format.store_id,
                    &format.seed) != 3)
                 return -EUCLEAN;
 
         /* Exactly what was written, or somebody else wrote it. */
-        (void) snprintf(again, sizeof(again), FORMAT_HEAD FORMAT_BODY, version, format.store_id, format.seed);
+        (void) snprintf(again, sizeof(again), FORMAT_HEAD FORMAT_BODY, format.version, format.store_id,
+                        format.seed);
         if (strcmp(again, text) != 0)
                 return -EUCLEAN;
 
@@ -50,22 +51,18 @@ int format_read(int dir_fd, struct format *ret) {
         return 0;
 }
 
-int format_begin(int dir_fd, struct format *ret) {
+static int write_new(int dir_fd, const struct format *format) {
         _cleanup_close_ int fd = -EBADF;
-        struct format format;
         char text[FORMAT_MAX];
         int size;
         ssize_t n;
-
-        if (getrandom(&format, sizeof(format), 0) != sizeof(format))
-                return -EIO;
 
         fd = openat(dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
 
-        size = snprintf(text, sizeof(text), FORMAT_HEAD FORMAT_BODY, FORMAT_VERSION, format.store_id,
-                        format.seed);
+        size = snprintf(text, sizeof(text), FORMAT_HEAD FORMAT_BODY, FORMAT_VERSION, format->store_id,
+                        format->seed);
         n = write(fd, text, (size_t) size);
         if (n < 0)
                 return -errno;
@@ -74,8 +71,27 @@ int format_begin(int dir_fd, struct format *ret) {
         if (fsync(fd) < 0 || fsync(dir_fd) < 0)
                 return -errno;
 
-        *ret = format;
         return 0;
+}
+
+int format_begin(int dir_fd, struct format *ret) {
+        uint64_t numbers[2];
+
+        if (getrandom(numbers, sizeof(numbers), 0) != sizeof(numbers))
+                return -EIO;
+
+        *ret = (struct format){ FORMAT_VERSION, numbers[0], numbers[1] };
+        return write_new(dir_fd, ret);
+}
+
+int format_upgrade(int dir_fd, const struct format *format) {
+        int r;
+
+        if (format->version >= FORMAT_VERSION)
+                return 0;
+
+        r = write_new(dir_fd, format);
+        return r < 0 ? r : format_commit(dir_fd);
 }
 
 int format_was_begun(int dir_fd) {

@@ -85,3 +85,22 @@ int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last) {
         r = mdb_del(txn, dbi, &k, NULL);
         return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
 }
+
+int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret) {
+        MDB_cursor *cursor;
+        uint64_t n = 0;
+        MDB_val k, v;
+        int r;
+
+        r = mdb_cursor_open(txn, dbi, &cursor);
+        if (r != 0)
+                return dictionary_errno(r);
+
+        while ((r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
+                for (size_t i = CHECK_SIZE; i < v.mv_size; i++)
+                        n += (unsigned) __builtin_popcount(((const uint8_t *) v.mv_data)[i]);
+        mdb_cursor_close(cursor);
+
+        *ret = n;
+        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+}

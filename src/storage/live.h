@@ -26,3 +26,6 @@ int live_read(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, struct live_map *ret);
 int live_add(MDB_dbi dbi, MDB_txn *txn, uint64_t blob);
 /* *ret_is_last: no other of its folder is named. */
 int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last);
+
+/* How many blobs are said to be named. */
+int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret);

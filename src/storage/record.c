@@ -6,9 +6,11 @@
 
 #include "bytes.h"
 
-#define RECORD_VERSION 1
-#define FLAG_INLINE    (1U << 0)
-#define FLAG_LONG      (1U << 1)
+#define RECORD_VERSION     3
+#define RECORD_VERSION_OLD 1 /* of the first two versions of the store */
+#define FLAG_INLINE        (1U << 0)
+#define FLAG_LONG          (1U << 1)
+#define FLAG_PINNED        (1U << 2)
 
 /* Little-endian, at any address; URI (when the key is not it), metadata and body follow. */
 enum {
@@ -26,7 +28,11 @@ enum {
         AT_HITS = 64,
         AT_USED = 72,
         AT_BLOB = 80,
-        HEAD_SIZE = 88,
+        HEAD_SIZE_OLD = 88,
+        AT_ACCOUNT = 88,
+        AT_QUEUE = 92, /* and three bytes of nothing */
+        AT_POSITION = 96,
+        HEAD_SIZE = 104,
 };
 
 static uint64_t check_of(const void *key, size_t key_size, const uint8_t *value, size_t value_size) {
@@ -53,7 +59,8 @@ void record_encode(const struct key *key, const struct record *record, uint8_t *
         assert(record->metadata_size <= STORAGE_METADATA_MAX);
 
         value[AT_VERSION] = RECORD_VERSION;
-        value[AT_FLAGS] = (record->blob == 0 ? FLAG_INLINE : 0) | (is_long ? FLAG_LONG : 0);
+        value[AT_FLAGS] = (record->blob == 0 ? FLAG_INLINE : 0) | (is_long ? FLAG_LONG : 0) |
+                          (record->pinned ? FLAG_PINNED : 0);
         store_le16(value + AT_URI_SIZE, is_long ? (uint16_t) record->uri_size : 0);
         store_le32(value + AT_METADATA_SIZE, (uint32_t) record->metadata_size);
         store_le64(value + AT_GENERATION, record->info.etag.generation);
@@ -65,6 +72,9 @@ void record_encode(const struct key *key, const struct record *record, uint8_t *
         store_le64(value + AT_HITS, record->info.hits);
         store_le64(value + AT_USED, record->info.used_usec);
         store_le64(value + AT_BLOB, record->blob);
+        store_le32(value + AT_ACCOUNT, record->account);
+        store_le32(value + AT_QUEUE, record->queue);
+        store_le64(value + AT_POSITION, record->position);
 
         if (is_long)
                 p = append(p, record->uri, record->uri_size);
@@ -79,10 +89,12 @@ int record_decode(
                 const void *key, size_t key_size, const void *value, size_t value_size, struct record *ret) {
         const uint8_t *p = value;
         bool is_long = key_is_long(key, key_size);
-        size_t uri_size, metadata_size, rest;
+        size_t head_size = HEAD_SIZE, uri_size, metadata_size, rest;
         uint64_t size, blob;
 
-        if (value_size < HEAD_SIZE || p[AT_VERSION] != RECORD_VERSION ||
+        if (value_size > AT_VERSION && p[AT_VERSION] == RECORD_VERSION_OLD)
+                head_size = HEAD_SIZE_OLD;
+        if (value_size < head_size || (p[AT_VERSION] != RECORD_VERSION && head_size == HEAD_SIZE) ||
             load_le64(p + AT_CHECK) != check_of(key, key_size, p, value_size))
                 return -EBADMSG;
 
@@ -90,7 +102,7 @@ int record_decode(
         metadata_size = load_le32(p + AT_METADATA_SIZE);
         size = load_le64(p + AT_SIZE);
         blob = load_le64(p + AT_BLOB);
-        rest = value_size - HEAD_SIZE;
+        rest = value_size - head_size;
 
         if (((p[AT_FLAGS] & FLAG_LONG) != 0) != is_long || ((p[AT_FLAGS] & FLAG_INLINE) != 0) != (blob == 0))
                 return -EBADMSG;
@@ -113,11 +125,18 @@ int record_decode(
                 .info.hits = load_le64(p + AT_HITS),
                 .info.used_usec = load_le64(p + AT_USED),
                 .blob = blob,
-                .uri = is_long ? p + HEAD_SIZE : key,
+                .uri = is_long ? p + head_size : key,
                 .uri_size = is_long ? uri_size : key_size,
-                .metadata = p + HEAD_SIZE + uri_size,
+                .metadata = p + head_size + uri_size,
                 .metadata_size = metadata_size,
-                .body = blob == 0 ? p + HEAD_SIZE + uri_size + metadata_size : NULL,
+                .body = blob == 0 ? p + head_size + uri_size + metadata_size : NULL,
+                .queue = QUEUE_NONE,
         };
+        if (head_size == HEAD_SIZE) {
+                ret->account = load_le32(p + AT_ACCOUNT);
+                ret->pinned = (p[AT_FLAGS] & FLAG_PINNED) != 0;
+                ret->queue = p[AT_QUEUE];
+                ret->position = load_le64(p + AT_POSITION);
+        }
         return 0;
 }

@@ -7,6 +7,8 @@
 
 #include "storage.h"
 
+#define QUEUE_NONE 255
+
 #define KEY_MAX  511 /* what LMDB takes */
 #define KEY_HEAD 492 /* bytes of a longer URI that its key begins with: NUL, hash and number follow */
 
@@ -23,6 +25,10 @@ static inline bool key_is_long(const uint8_t *key, size_t key_size) {
 struct record {
         struct storage_info info; /* but for the store's id */
         uint64_t blob;            /* the body's file; 0: the body is here */
+        uint32_t account;         /* what it is counted in */
+        bool pinned;              /* never evicted: it stands in no queue */
+        uint8_t queue;            /* where in the account's queues it stands; QUEUE_NONE: nowhere */
+        uint64_t position;
         const uint8_t *uri;
         size_t uri_size;
         const uint8_t *metadata;
@@ -36,5 +42,6 @@ size_t record_size(const struct key *key, const struct record *record);
 /* Writes it to value, of record_size() bytes, which overlaps nothing that record points at. */
 void record_encode(const struct key *key, const struct record *record, uint8_t *value);
 
-/* Reads a value. *ret points into key and value. 0, or -EBADMSG: it is damaged, or not under its key. */
+/* Reads a value. *ret points into key and value. One of an older version is in account 0 and stands nowhere. 0,
+ * or -EBADMSG: it is damaged, or not under its key. */
 int record_decode(const void *key, size_t key_size, const void *value, size_t value_size, struct record *ret);

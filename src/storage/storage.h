@@ -40,7 +40,7 @@ enum storage_event {
         STORAGE_EVENT_WRITE_RECOVERED,
         STORAGE_EVENT_VIEW_UNUSABLE, /* bodies are opened directly: the view is not the same folder or not
                                         read-only */
-        STORAGE_EVENT_UPGRADED,
+        STORAGE_EVENT_UPGRADED, /* from version count: its dictionary is kept in dictionary/data.mdb.VERSION */
         STORAGE_EVENT_SWEPT, /* count blobs that an earlier process left over were removed; error: why not all,
                                 or 0 */
 };

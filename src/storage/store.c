@@ -9,6 +9,7 @@
 
 #include "folder.h"
 #include "format.h"
+#include "rebuild.h"
 #include "writer.h"
 
 #define DICTIONARY_MAX_DEFAULT (UINT64_C(1) << 40)
@@ -145,31 +146,25 @@ static int finish_store(struct storage *storage, int dir_fd, const struct dictio
         return format_commit(dir_fd);
 }
 
-static int upgrade(struct storage *storage, const struct dictionary_state *state) {
-        MDB_txn *txn;
+/* The dictionary of an older version is copied before a byte of it is changed. */
+static int prepare_upgrade(struct storage *storage, int dir_fd, unsigned *ret_version) {
+        _cleanup_close_ int fd = -EBADF;
         int r;
 
-        r = dictionary_write_begin(storage->dictionary, &txn);
+        r = dictionary_read_version(storage->dictionary, ret_version);
         if (r < 0)
-                return r;
+                return r == -ENOENT ? -EUCLEAN : r;
+        if (*ret_version == DICTIONARY_VERSION)
+                return 0;
 
-        r = dictionary_upgrade(storage->dictionary, txn);
-        if (r >= 0)
-                r = dictionary_write_state(storage->dictionary, txn, state);
-        if (r < 0) {
-                dictionary_write_abort(txn);
-                return r;
-        }
+        fd = openat(dir_fd, "dictionary", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return -errno;
 
-        r = dictionary_write_commit(txn);
-        if (r < 0)
-                return r;
-
-        storage_tell(storage, STORAGE_EVENT_UPGRADED, NULL, 0, 0);
-        return 0;
+        return rebuild_copy(storage->dictionary, fd, *ret_version, &storage->hooks);
 }
 
-static int read_state(struct storage *storage, struct dictionary_state *ret) {
+static int read_state(struct storage *storage, const struct format *format, struct dictionary_state *ret) {
         MDB_txn *txn;
         int r;
 
@@ -178,11 +173,46 @@ static int read_state(struct storage *storage, struct dictionary_state *ret) {
                 return r;
 
         r = dictionary_read_state(storage->dictionary, txn, ret);
-        dictionary_read_end(storage->dictionary, txn);
         if (r == -ENOENT || (r >= 0 && ret->store_id != storage->id))
-                return -EUCLEAN;
+                r = -EUCLEAN;
+        if (r >= 0)
+                r = accounts_new(&storage->accounts, format->seed, ret->clock);
+        if (r >= 0)
+                r = accounts_load(storage->accounts, storage->dictionary, txn);
 
-        return r > 0 ? upgrade(storage, ret) : r;
+        dictionary_read_end(storage->dictionary, txn);
+        return r;
+}
+
+static int load_dictionary(struct storage *storage,
+                           int dir_fd,
+                           const struct format *format,
+                           struct dictionary_state *ret) {
+        unsigned version;
+        int r;
+
+        r = prepare_upgrade(storage, dir_fd, &version);
+        if (r >= 0)
+                r = dictionary_open_tables(storage->dictionary);
+        if (r >= 0)
+                r = read_state(storage, format, ret);
+        if (r == -EUCLEAN && storage->accounts) { /* the sums can't be read */
+                accounts_free(TAKE_PTR(storage->accounts));
+                r = accounts_new(&storage->accounts, format->seed, ret->clock);
+                version = 0;
+        }
+        if (r >= 0 && version != DICTIONARY_VERSION)
+                r = rebuild_begin(storage->dictionary, ret, &storage->hooks);
+        if (r < 0)
+                return r;
+
+        r = rebuild_run(storage->dictionary, storage->accounts, ret, &storage->hooks);
+        if (r < 0)
+                return r;
+        if (version != DICTIONARY_VERSION && version != 0 && storage->on_event)
+                storage->on_event(STORAGE_EVENT_UPGRADED, NULL, 0, 0, version, storage->userdata);
+
+        return format_upgrade(dir_fd, format);
 }
 
 static int open_dictionary(struct storage *storage,
@@ -210,7 +240,13 @@ static int open_dictionary(struct storage *storage,
                 return r;
 
         if (!is_new)
-                return read_state(storage, ret);
+                return load_dictionary(storage, dir_fd, format, ret);
+
+        r = dictionary_open_tables(storage->dictionary);
+        if (r >= 0)
+                r = accounts_new(&storage->accounts, format->seed, 0);
+        if (r < 0)
+                return r;
 
         *ret = (struct dictionary_state){ .store_id = format->store_id };
         return finish_store(storage, dir_fd, ret);
@@ -325,6 +361,8 @@ void storage_cleanup(struct storage *storage) {
                 writer_free(storage->writer);
         if (storage->usage)
                 usage_free(storage->usage);
+        if (storage->accounts)
+                accounts_free(storage->accounts);
         if (storage->dictionary)
                 dictionary_free(storage->dictionary);
         blobs_close(&storage->blobs);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "account.h"
 #include "blob.h"
 #include "clock.h"
 #include "dictionary.h"
@@ -21,6 +22,7 @@ struct storage_hooks {
         uint64_t expiry_interval_usec;        /* 0: a second */
         uint64_t clock_look_usec;             /* 0: a minute */
         uint64_t sweep_rest_usec;             /* 0: 10 ms */
+        unsigned rebuild_step;                /* records in one transaction; 0: 2,048 */
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
         void *userdata;
@@ -50,6 +52,7 @@ struct storage {
         int lock_fd;
         struct blobs blobs;
         struct dictionary *dictionary;
+        struct accounts *accounts;
         struct usage *usage;
         struct writer *writer;
         struct sweeper *sweeper;

@@ -22,6 +22,7 @@ int writer_begin(struct writer *writer, MDB_txn **ret) {
         writer->batch.n_expired = writer->batch.n_put = writer->batch.bytes_put = 0;
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->early = 0;
+        accounts_begin(writer->storage->accounts);
 
         return dictionary_write_begin(writer->storage->dictionary, ret);
 }
@@ -63,6 +64,9 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
                 r = blobs_sync(&storage->blobs);
                 batch->has_sync_failed = r < 0;
         }
+        batch->state.clock = heat_table_clock(storage->accounts->heat);
+        if (r >= 0)
+                r = accounts_write(storage->accounts, storage->dictionary, txn);
         if (r >= 0)
                 r = dictionary_write_state(storage->dictionary, txn, &batch->state);
         if (r >= 0 && storage->hooks.before_commit)
@@ -81,6 +85,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         }
 
         writer->state = batch->state;
+        accounts_commit(storage->accounts);
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->change->count += purge->early;
 

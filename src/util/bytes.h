@@ -47,6 +47,17 @@ static inline uint64_t load_be64(const void *p) {
         return be64toh(v);
 }
 
+static inline uint32_t load_be32(const void *p) {
+        uint32_t v;
+        memcpy(&v, p, sizeof(v));
+        return be32toh(v);
+}
+
+static inline void store_be32(void *p, uint32_t v) {
+        v = htobe32(v);
+        memcpy(p, &v, sizeof(v));
+}
+
 static inline void store_be64(void *p, uint64_t v) {
         v = htobe64(v);
         memcpy(p, &v, sizeof(v));

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +54,21 @@ void shelf_open(struct shelf *shelf) {
         assert_ok(storage_init_with_hooks(&shelf->storage, &shelf->config, &shelf->hooks));
 }
 
+void assert_consistent(struct shelf *shelf) {
+        struct storage_check check;
+
+        assert_ok(storage_check(shelf->storage, &check));
+        if (check.unreadable > 0 || check.sums > 0 || check.accounts > 0 || check.order > 0 ||
+            check.live > 0 || check.due > 0)
+                g_error("wrong beside %" PRIu64 " records: %" PRIu64 " unreadable, %" PRIu64 " sums, %" PRIu64
+                        " accounts, %" PRIu64 " order, %" PRIu64 " live, %" PRIu64 " due",
+                        check.records, check.unreadable, check.sums, check.accounts, check.order, check.live,
+                        check.due);
+}
+
 void shelf_close(struct shelf *shelf) {
+        if (shelf->storage && !shelf->is_damaged)
+                assert_consistent(shelf);
         storage_cleanup(TAKE_PTR(shelf->storage));
 }
 
@@ -195,6 +210,7 @@ void shelf_alter_table(struct shelf *shelf, const char *name, void (*change)(uin
         MDB_dbi dbi;
         MDB_val k, v;
 
+        shelf->is_damaged = true;
         g_assert_cmpint(mdb_env_create(&env), ==, 0);
         g_assert_cmpint(mdb_env_set_maxdbs(env, 8), ==, 0);
         g_assert_cmpint(mdb_env_set_mapsize(env, shelf->config.dictionary_max), ==, 0);

@@ -3,6 +3,7 @@
 
 /* What the tests of the store share. */
 
+#include "check.h"
 #include "harness.h"
 #include "store.h"
 
@@ -14,13 +15,17 @@ struct shelf {
         struct storage_hooks hooks;
         unsigned n_events[STORAGE_EVENT_SWEPT + 1]; /* atomic */
         int last_error;                             /* atomic */
+        bool is_damaged;                            /* what is beside its records need not be right */
 };
 
 void shelf_open(struct shelf *shelf);    /* opens (again), with config and hooks as they are */
-void shelf_close(struct shelf *shelf);   /* keeps the folder */
+void shelf_close(struct shelf *shelf);   /* keeps the folder; asserts that all was consistent */
 void shelf_init(struct shelf *shelf);    /* a new folder, not opened */
 void shelf_destroy(struct shelf *shelf); /* closes, and removes the folder */
 unsigned shelf_events(struct shelf *shelf, enum storage_event event);
+
+/* What is beside the records is what they say, and all can be read. */
+void assert_consistent(struct shelf *shelf);
 
 /* Bytes that only seed and size tell. */
 uint8_t *make_bytes(uint64_t seed, size_t size);

@@ -283,41 +283,6 @@ static void test_damaged_map(void) {
         shelf_destroy(&shelf);
 }
 
-static void make_old(uint8_t *value, size_t size) {
-        store_le32(value + 8, 1);
-        store_le64(value, XXH3_64bits(value + 8, size - 8));
-}
-
-/* A dictionary from before there were maps. */
-static void test_upgrade(void) {
-        struct shelf shelf;
-        char uri[16];
-
-        shelf_init(&shelf);
-        shelf_open(&shelf);
-        for (unsigned i = 0; i < 100; i++) {
-                (void) snprintf(uri, sizeof(uri), "u/%u", i);
-                assert_ok(put_seeded(&shelf, uri, i, i % 2 ? BIG : 10, NULL));
-        }
-        shelf_close(&shelf);
-        shelf_alter_table(&shelf, "live", NULL);
-        shelf_alter_table(&shelf, "due", NULL);
-        shelf_alter_table(&shelf, "meta", make_old);
-        plant(&shelf, 200);
-
-        for (unsigned round = 0; round < 2; round++) {
-                open_and_sweep(&shelf);
-                g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_UPGRADED), ==, 1);
-                g_assert_cmpuint(shelf_stats(&shelf).swept, ==, round == 0);
-                for (unsigned i = 0; i < 100; i++) {
-                        (void) snprintf(uri, sizeof(uri), "u/%u", i);
-                        assert_object(&shelf, uri, strlen(uri), i, i % 2 ? BIG : 10);
-                }
-                shelf_close(&shelf);
-        }
-        shelf_destroy(&shelf);
-}
-
 #define RACE_THREADS 4
 #define RACE_URIS    200
 
@@ -423,7 +388,6 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/sweep/stop", test_stop);
         harness_add("/storage/sweep/emptied-folder", test_emptied_folder);
         harness_add("/storage/sweep/damaged-map", test_damaged_map);
-        harness_add("/storage/sweep/upgrade", test_upgrade);
         harness_add("/storage/sweep/race", test_race);
         return g_test_run();
 }

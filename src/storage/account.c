@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "account.h"
+
+#include <assert.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "bytes.h"
+#include "dictionary.h"
+#include "macro.h"
+
+#define ACCOUNTS_MAX 65536
+
+#define NAME_SIZE_MAX 255
+
+uint64_t accounts_hash(const struct accounts *accounts, const void *uri, size_t uri_size) {
+        return XXH3_64bits_withSeed(uri, uri_size, accounts->seed);
+}
+
+static void account_free(struct account *account) {
+        if (!account)
+                return;
+
+        if (account->policy)
+                policy_free(account->policy);
+        free(account->prefix);
+        free(account->name);
+        free(account);
+}
+DEFINE_CLEANUP(struct account, account_free)
+
+static int make_space(struct accounts *accounts, size_t n) {
+        struct account **list;
+
+        if (n <= accounts->n)
+                return 0;
+
+        list = reallocarray(accounts->list, n, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+
+        memset(list + accounts->n, 0, (n - accounts->n) * sizeof(*list));
+        accounts->list = list;
+        accounts->n = n;
+        return 0;
+}
+
+static int add_account(struct accounts *accounts,
+                       uint32_t id,
+                       const void *name,
+                       size_t name_size,
+                       struct account **ret) {
+        _cleanup_(account_freep) struct account *account = calloc(1, sizeof(*account));
+        int r;
+
+        if (!account)
+                return -ENOMEM;
+
+        account->id = id;
+        account->bytes_max = account->objects_max = UINT64_MAX;
+        account->evict = true;
+        account->name = strndup(name, name_size);
+        if (!account->name)
+                return -ENOMEM;
+        r = policy_new(&account->policy, STORAGE_POLICY_S3FIFO, NULL);
+        if (r < 0)
+                return r;
+
+        (void) pthread_mutex_lock(&accounts->mutex);
+        r = make_space(accounts, (size_t) id + 1);
+        if (r >= 0)
+                *ret = accounts->list[id] = TAKE_PTR(account);
+        (void) pthread_mutex_unlock(&accounts->mutex);
+        return r;
+}
+
+int accounts_new(struct accounts **ret, uint64_t seed, uint64_t clock) {
+        _cleanup_(accounts_freep) struct accounts *accounts = calloc(1, sizeof(*accounts));
+        struct account *rest;
+        int r;
+
+        if (!accounts)
+                return -ENOMEM;
+
+        accounts->seed = seed;
+        (void) pthread_mutex_init(&accounts->mutex, NULL);
+        r = heat_table_new(&accounts->heat, clock);
+        if (r >= 0)
+                r = add_account(accounts, ACCOUNT_REST, "", 0, &rest);
+        if (r < 0)
+                return r;
+
+        rest->is_configured = true;
+        *ret = TAKE_PTR(accounts);
+        return 0;
+}
+
+void accounts_free(struct accounts *accounts) {
+        for (size_t i = 0; i < accounts->n; i++)
+                account_free(accounts->list[i]);
+        if (accounts->heat)
+                heat_table_free(accounts->heat);
+        (void) pthread_mutex_destroy(&accounts->mutex);
+        free(accounts->list);
+        free(accounts);
+}
+
+struct account *accounts_get(const struct accounts *accounts, uint32_t id) {
+        return id < accounts->n ? accounts->list[id] : NULL;
+}
+
+struct account *accounts_of(const struct accounts *accounts, const void *uri, size_t uri_size) {
+        struct account *best = accounts->list[ACCOUNT_REST];
+
+        for (size_t i = 0; i < accounts->n; i++) {
+                struct account *account = accounts->list[i];
+
+                if (account && account->is_configured && account->prefix_size > best->prefix_size &&
+                    account->prefix_size <= uri_size &&
+                    memcmp(account->prefix, uri, account->prefix_size) == 0)
+                        best = account;
+        }
+
+        return best;
+}
+
+int accounts_add(struct accounts *accounts, const char *name, struct account **ret) {
+        size_t id;
+
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i] && strcmp(accounts->list[i]->name, name) == 0) {
+                        *ret = accounts->list[i];
+                        return 0;
+                }
+
+        for (id = 0; id < accounts->n && accounts->list[id]; id++)
+                ;
+        if (id >= ACCOUNTS_MAX)
+                return -ENOMEM;
+
+        return add_account(accounts, (uint32_t) id, name, strlen(name), ret);
+}
+
+/* A value: XXH3-64 of the rest, seeded with the number; the sums; the name. */
+#define N_SUMS     (2 + 2 * POLICY_QUEUES)
+#define VALUE_HEAD (8 + 8 * N_SUMS)
+
+static uint64_t *sum_at(struct account_sums *sums, size_t i) {
+        switch (i) {
+        case 0:
+                return &sums->pinned_bytes;
+        case 1:
+                return &sums->pinned_objects;
+        default:
+                return i % 2 == 0 ? &sums->queued.queues[i / 2 - 1].bytes
+                                  : &sums->queued.queues[i / 2 - 1].objects;
+        }
+}
+
+void account_get_sums(const struct account *account, struct account_sums *ret) {
+        ret->pinned_bytes = account->pinned_bytes;
+        ret->pinned_objects = account->pinned_objects;
+        policy_get_state(account->policy, &ret->queued);
+}
+
+static void set_sums(struct account *account, const struct account_sums *sums) {
+        account->pinned_bytes = sums->pinned_bytes;
+        account->pinned_objects = sums->pinned_objects;
+        policy_set_state(account->policy, &sums->queued);
+        account->is_dirty = false;
+}
+
+uint64_t account_bytes(const struct account *account) {
+        struct account_sums sums;
+        uint64_t bytes;
+
+        account_get_sums(account, &sums);
+        bytes = sums.pinned_bytes;
+        for (size_t i = 0; i < POLICY_QUEUES; i++)
+                bytes += sums.queued.queues[i].bytes;
+        return bytes;
+}
+
+uint64_t account_objects(const struct account *account) {
+        struct account_sums sums;
+        uint64_t objects;
+
+        account_get_sums(account, &sums);
+        objects = sums.pinned_objects;
+        for (size_t i = 0; i < POLICY_QUEUES; i++)
+                objects += sums.queued.queues[i].objects;
+        return objects;
+}
+
+static int load_account(uint32_t id, const uint8_t *value, size_t size, void *userdata) {
+        struct accounts *accounts = userdata;
+        struct account *account;
+        int r;
+
+        if (size < VALUE_HEAD || size > VALUE_HEAD + NAME_SIZE_MAX || id >= ACCOUNTS_MAX ||
+            load_le64(value) != XXH3_64bits_withSeed(value + 8, size - 8, id))
+                return -EUCLEAN;
+
+        account = accounts_get(accounts, id);
+        if (!account) {
+                r = add_account(accounts, id, value + VALUE_HEAD, size - VALUE_HEAD, &account);
+                if (r < 0)
+                        return r;
+        }
+
+        for (size_t i = 0; i < N_SUMS; i++)
+                *sum_at(&account->committed, i) = load_le64(value + 8 + 8 * i);
+        set_sums(account, &account->committed);
+        return 0;
+}
+
+void account_sums_add(struct account_sums *sums, const struct record *record) {
+        if (record->pinned) {
+                sums->pinned_bytes += record->info.size;
+                sums->pinned_objects++;
+        } else if (record->queue < POLICY_QUEUES) {
+                sums->queued.queues[record->queue].bytes += record->info.size;
+                sums->queued.queues[record->queue].objects++;
+        }
+}
+
+int accounts_load(struct accounts *accounts, struct dictionary *dictionary, MDB_txn *txn) {
+        return dictionary_visit_accounts(dictionary, txn, load_account, accounts);
+}
+
+static int write_account(struct account *account, struct dictionary *dictionary, MDB_txn *txn) {
+        uint8_t value[VALUE_HEAD + NAME_SIZE_MAX];
+        size_t name_size = strlen(account->name), size = VALUE_HEAD + name_size;
+        struct account_sums sums;
+
+        assert(name_size <= NAME_SIZE_MAX);
+
+        account_get_sums(account, &sums);
+        for (size_t i = 0; i < N_SUMS; i++)
+                store_le64(value + 8 + 8 * i, *sum_at(&sums, i));
+        memcpy(value + VALUE_HEAD, account->name, name_size);
+        store_le64(value, XXH3_64bits_withSeed(value + 8, size - 8, account->id));
+        return dictionary_write_account(dictionary, txn, account->id, value, size);
+}
+
+void accounts_begin(struct accounts *accounts) {
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i] && accounts->list[i]->is_dirty)
+                        set_sums(accounts->list[i], &accounts->list[i]->committed);
+}
+
+int accounts_write(struct accounts *accounts, struct dictionary *dictionary, MDB_txn *txn) {
+        for (size_t i = 0; i < accounts->n; i++) {
+                struct account *account = accounts->list[i];
+                int r;
+
+                if (!account || !account->is_dirty)
+                        continue;
+
+                r = write_account(account, dictionary, txn);
+                if (r < 0)
+                        return r;
+        }
+
+        return 0;
+}
+
+void accounts_commit(struct accounts *accounts) {
+        (void) pthread_mutex_lock(&accounts->mutex);
+        for (size_t i = 0; i < accounts->n; i++) {
+                struct account *account = accounts->list[i];
+
+                if (account && account->is_dirty) {
+                        account_get_sums(account, &account->committed);
+                        account->is_dirty = false;
+                }
+        }
+        (void) pthread_mutex_unlock(&accounts->mutex);
+}
+
+static void set_place(struct record *record, struct policy_place place) {
+        record->queue = (uint8_t) place.queue;
+        record->position = place.position;
+}
+
+static struct policy_place place_of(const struct record *record) {
+        return (struct policy_place){ (enum policy_queue) record->queue, record->position };
+}
+
+/* Numbers of queues come from the disk. */
+static bool is_queued(const struct record *record) {
+        return record->queue < POLICY_QUEUES;
+}
+
+void accounts_enter(struct accounts *accounts, struct account *account, struct record *record) {
+        account->is_dirty = true;
+        record->account = account->id;
+
+        if (record->pinned) {
+                record->queue = QUEUE_NONE;
+                record->position = 0;
+                account->pinned_bytes += record->info.size;
+                account->pinned_objects++;
+                return;
+        }
+
+        set_place(record,
+                  policy_insert(account->policy, accounts_hash(accounts, record->uri, record->uri_size),
+                                record->info.size, heat_table_tick(accounts->heat)));
+}
+
+static uint64_t subtract(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+void accounts_leave(struct accounts *accounts, const struct record *record) {
+        struct account *account = accounts_get(accounts, record->account);
+        struct policy_place place = place_of(record);
+
+        if (!account)
+                return;
+
+        account->is_dirty = true;
+        if (record->pinned) {
+                account->pinned_bytes = subtract(account->pinned_bytes, record->info.size);
+                account->pinned_objects = subtract(account->pinned_objects, 1);
+        } else if (is_queued(record)) {
+                policy_remove(account->policy, &place, record->info.size);
+                (void) heat_table_take(accounts->heat,
+                                       accounts_hash(accounts, record->uri, record->uri_size));
+        }
+}
+
+void accounts_replace(struct accounts *accounts,
+                      struct account *account,
+                      const struct record *old,
+                      struct record *record) {
+        struct policy_place place = place_of(old);
+
+        record->pinned = old->pinned;
+        if (old->pinned || !is_queued(old) || old->account != account->id) {
+                accounts_leave(accounts, old);
+                accounts_enter(accounts, account, record);
+                return;
+        }
+
+        account->is_dirty = true;
+        record->account = account->id;
+        policy_replace(account->policy, &place, old->info.size, record->info.size,
+                       heat_table_tick(accounts->heat));
+        set_place(record, place);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "rebuild.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "store.h"
+
+#define STEP_RECORDS 2048 /* in one transaction */
+
+static int copy_synced(struct dictionary *dictionary,
+                       int dir_fd,
+                       const char *temporary,
+                       const char *name,
+                       const struct storage_hooks *hooks) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+                return -errno;
+
+        r = dictionary_copy(dictionary, fd);
+        if (r < 0)
+                return r;
+        if (hooks->before_commit) {
+                r = hooks->before_commit(hooks->userdata);
+                if (r < 0)
+                        return r;
+        }
+        if (fsync(fd) < 0 || renameat(dir_fd, temporary, dir_fd, name) < 0 || fsync(dir_fd) < 0)
+                return -errno;
+
+        return 0;
+}
+
+int rebuild_copy(struct dictionary *dictionary,
+                 int dir_fd,
+                 unsigned version,
+                 const struct storage_hooks *hooks) {
+        char name[32], temporary[sizeof(name) + 4];
+        int r;
+
+        (void) snprintf(name, sizeof(name), "data.mdb.%u", version);
+        (void) snprintf(temporary, sizeof(temporary), "%s.new", name);
+
+        r = copy_synced(dictionary, dir_fd, temporary, name, hooks);
+        if (r < 0)
+                (void) unlinkat(dir_fd, temporary, 0);
+        return r;
+}
+
+static int commit(MDB_txn *txn, int r, const struct storage_hooks *hooks) {
+        if (r >= 0 && hooks->before_commit)
+                r = hooks->before_commit(hooks->userdata);
+        if (r < 0) {
+                dictionary_write_abort(txn);
+                return r;
+        }
+
+        return dictionary_write_commit(txn);
+}
+
+int rebuild_begin(struct dictionary *dictionary,
+                  struct dictionary_state *state,
+                  const struct storage_hooks *hooks) {
+        MDB_txn *txn;
+        uint64_t used;
+        int r;
+
+        /* What is to come is about as much as there was, at most: not to break off on a full disk. */
+        r = dictionary_used(dictionary, &used);
+        if (r >= 0)
+                r = dictionary_make_room(dictionary, used);
+        if (r >= 0)
+                r = dictionary_write_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        state->objects = state->objects_inline = state->bytes = 0;
+        r = dictionary_clear_notes(dictionary, txn);
+        if (r >= 0)
+                r = dictionary_write_rebuild(dictionary, txn, &(struct key){});
+        if (r >= 0)
+                r = dictionary_write_state(dictionary, txn, state);
+        return commit(txn, r, hooks);
+}
+
+static int rebuild_record(struct dictionary *dictionary,
+                          MDB_txn *txn,
+                          struct accounts *accounts,
+                          struct dictionary_state *state,
+                          const struct key *key,
+                          struct record *record) {
+        int r;
+
+        r = dictionary_keep(dictionary, record);
+        if (r < 0)
+                return r;
+
+        accounts_enter(accounts, accounts_get(accounts, ACCOUNT_REST), record);
+        state->objects_inline += record->blob == 0;
+        state->bytes += record->info.size;
+        return dictionary_insert(dictionary, txn, key, record);
+}
+
+/* 1: there is more to do; 0: that was all. */
+static int rebuild_some(struct dictionary *dictionary,
+                        MDB_txn *txn,
+                        struct accounts *accounts,
+                        struct dictionary_state *state,
+                        unsigned max,
+                        struct key *last) {
+        struct dictionary_walk walk = { .last = *last };
+        struct record record;
+        int r;
+
+        r = dictionary_walk_begin(&walk, dictionary, txn, NULL, 0);
+        if (r < 0)
+                return r;
+
+        for (unsigned n = 0; n < max; n++) {
+                r = dictionary_walk_next(&walk, &record);
+                if (r == 0 || (r < 0 && r != -EBADMSG))
+                        break;
+
+                state->objects++;
+                if (r > 0) {
+                        r = rebuild_record(dictionary, txn, accounts, state, &walk.last, &record);
+                        if (r < 0)
+                                break;
+                        walk.positioned = false; /* the record was written elsewhere */
+                }
+                r = 1;
+        }
+
+        *last = walk.last;
+        dictionary_walk_end(&walk);
+        return r;
+}
+
+static int step(struct dictionary *dictionary,
+                struct accounts *accounts,
+                struct dictionary_state *state,
+                struct key *last,
+                const struct storage_hooks *hooks) {
+        MDB_txn *txn;
+        int more, r;
+
+        r = dictionary_write_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        accounts_begin(accounts);
+        more = r = rebuild_some(dictionary, txn, accounts, state, hooks->rebuild_step ?: STEP_RECORDS, last);
+        state->clock = heat_table_clock(accounts->heat);
+        if (r >= 0)
+                r = accounts_write(accounts, dictionary, txn);
+        if (r >= 0)
+                r = dictionary_write_state(dictionary, txn, state);
+        if (r >= 0)
+                r = dictionary_write_rebuild(dictionary, txn, more > 0 ? last : NULL);
+        r = commit(txn, r, hooks);
+        if (r < 0)
+                return r;
+
+        accounts_commit(accounts);
+        return more;
+}
+
+int rebuild_run(struct dictionary *dictionary,
+                struct accounts *accounts,
+                struct dictionary_state *state,
+                const struct storage_hooks *hooks) {
+        struct key last;
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_read_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = dictionary_read_rebuild(dictionary, txn, &last);
+        dictionary_read_end(dictionary, txn);
+        if (r <= 0)
+                return r;
+
+        do
+                r = step(dictionary, accounts, state, &last, hooks);
+        while (r > 0);
+
+        return r < 0 ? r : 1;
+}
