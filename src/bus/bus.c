@@ -8,6 +8,7 @@
 
 #include "call.h"
 #include "error.h"
+#include "log-control.h"
 #include "log.h"
 #include "utf8.h"
 
@@ -186,6 +187,9 @@ static int connect_bus(struct bus *bus, sd_event *event) {
                 return r;
 
         r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_PATH, BUS_INTERFACE, vtable, bus);
+        if (r < 0)
+                return r;
+        r = log_control_add(bus->bus);
         if (r < 0)
                 return r;
         r = sd_bus_match_signal(bus->bus, NULL, "org.freedesktop.DBus.Local", NULL,
