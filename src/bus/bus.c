@@ -226,7 +226,7 @@ int bus_new(struct bus **ret,
                 return -ENOMEM;
         }
 
-        r = calls_new(&bus->calls, event, storage, config->user, geteuid());
+        r = calls_new(&bus->calls, event, storage, server, config->user, geteuid());
         if (r < 0)
                 return r;
         r = connect_bus(bus, event);

@@ -253,6 +253,22 @@ int storage_list(struct storage *storage,
                               void *userdata),
                  void *userdata);
 
+/* The same without the objects of which skip says n > 0: that none that begins with the first n bytes of uri is to
+ * be seen, or when n is more than uri_size that this one is not. They take no time, and the cursor says nothing of
+ * them past these bytes. n bytes of a URI have to be at most STORAGE_SKIP_MAX. */
+#define STORAGE_SKIP_MAX 480
+int storage_list_except(struct storage *storage,
+                        const void *prefix,
+                        size_t prefix_size,
+                        struct storage_cursor *cursor,
+                        size_t max,
+                        size_t (*skip)(const void *uri, size_t uri_size, void *userdata),
+                        int (*visit)(const void *uri,
+                                     size_t uri_size,
+                                     const struct storage_info *info,
+                                     void *userdata),
+                        void *userdata);
+
 struct storage_stats {
         uint64_t objects;
         uint64_t bytes;            /* of all bodies */
