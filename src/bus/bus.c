@@ -8,6 +8,7 @@
 
 #include "call.h"
 #include "error.h"
+#include "log-control.h"
 #include "log.h"
 #include "utf8.h"
 
@@ -188,6 +189,9 @@ static int connect_bus(struct bus *bus, sd_event *event) {
         r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_PATH, BUS_INTERFACE, vtable, bus);
         if (r < 0)
                 return r;
+        r = log_control_add(bus->bus);
+        if (r < 0)
+                return r;
         r = sd_bus_match_signal(bus->bus, NULL, "org.freedesktop.DBus.Local", NULL,
                                 "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, bus);
         if (r < 0)
@@ -222,7 +226,7 @@ int bus_new(struct bus **ret,
                 return -ENOMEM;
         }
 
-        r = calls_new(&bus->calls, event, storage, config->user, geteuid());
+        r = calls_new(&bus->calls, event, storage, server, config->user, geteuid());
         if (r < 0)
                 return r;
         r = connect_bus(bus, event);

@@ -17,11 +17,12 @@
 
 struct calls {
         struct storage *storage;
+        struct server *server;
         bool user_bus;
         uid_t own_uid;
         struct mailbox *mailbox;
         struct job_pool *pool;
-        struct call *asking; /* those whose caller's uid is not known yet */
+        struct call *asking; /* those whose caller is not known yet */
         unsigned n_changes, n_asks;
 };
 
@@ -30,7 +31,7 @@ struct call {
         sd_bus_message *message; /* holds uri and body */
         enum access_verb verb;
         struct call *previous, *next; /* in calls->asking */
-        sd_bus_slot *slot;            /* the question for the caller's uid */
+        sd_bus_slot *slot;            /* the question who the caller is */
         struct job job;
 
         const char *uri;
@@ -316,37 +317,99 @@ static int refuse(struct call *call, uid_t uid) {
                       sd_bus_message_get_member(call->message), (uint32_t) uid);
 }
 
-static int on_uid(sd_bus_message *answer, void *userdata, _unused_ sd_bus_error *error) {
+/* The credentials that the bus had from the kernel when the caller connected to it. -ENXIO: it does not know the
+ * user. Groups are none where the bus does not know them. Borrowed from answer. */
+static int read_credentials(sd_bus_message *answer, struct access_peer *ret) {
+        struct access_peer peer = { .uid = (uid_t) -1, .gid = (gid_t) -1 };
+        const char *name;
+        bool found = false;
+        int r;
+
+        r = sd_bus_message_enter_container(answer, 'a', "{sv}");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_enter_container(answer, 'e', "sv")) > 0) {
+                const void *groups;
+                size_t size;
+
+                r = sd_bus_message_read(answer, "s", &name);
+                if (r < 0)
+                        return r;
+
+                if (strcmp(name, "UnixUserID") == 0) {
+                        uint32_t uid;
+
+                        r = sd_bus_message_read(answer, "v", "u", &uid);
+                        peer.uid = uid;
+                        found = r > 0;
+                } else if (strcmp(name, "UnixGroupIDs") == 0) {
+                        r = sd_bus_message_enter_container(answer, 'v', "au");
+                        if (r >= 0)
+                                r = sd_bus_message_read_array(answer, 'u', &groups, &size);
+                        if (r > 0 && size <= ACCESS_GROUPS_MAX * sizeof(gid_t)) {
+                                peer.groups = groups;
+                                peer.n_groups = size / sizeof(gid_t);
+                        }
+                        if (r >= 0)
+                                r = sd_bus_message_exit_container(answer);
+                } else
+                        r = sd_bus_message_skip(answer, "v");
+                if (r < 0)
+                        return r;
+
+                r = sd_bus_message_exit_container(answer);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+
+        *ret = peer;
+        return found ? 0 : -ENXIO;
+}
+
+static int on_credentials(sd_bus_message *answer, void *userdata, _unused_ sd_bus_error *error) {
         _cleanup_(call_freep) struct call *call = userdata;
         struct calls *calls = call->calls;
-        uint32_t uid;
+        struct access_peer peer;
+        const char *namespace;
         int r;
 
         stop_asking(call);
 
-        r = sd_bus_message_is_method_error(answer, NULL) ? -ESRCH : sd_bus_message_read(answer, "u", &uid);
+        r = sd_bus_message_is_method_error(answer, NULL) ? -ESRCH : read_credentials(answer, &peer);
         if (r < 0) /* it is gone, most likely */
                 return reject(call->message, BUS_ERROR_NOT_PERMITTED, "The bus does not say who is calling.");
 
-        r = access_check_bus(uid, calls->own_uid, calls->user_bus, call->verb);
+        r = access_check_bus(peer.uid, calls->own_uid, calls->user_bus, call->verb);
         if (r < 0)
-                return refuse(call, uid);
+                return refuse(call, peer.uid);
 
         if (call->reload)
                 return call->reload(call->message, call->userdata);
+
+        r = access_check(server_get_rules(calls->server), &peer, call->verb, call->uri, strlen(call->uri),
+                         &namespace);
+        if (r < 0) {
+                server_log_refusal(calls->server, &peer, call->verb, namespace);
+                return reject(call->message, BUS_ERROR_NOT_PERMITTED,
+                              "%s: The rules of namespace %s do not permit %s to uid %" PRIu32 ".", call->uri,
+                              namespace, sd_bus_message_get_member(call->message), (uint32_t) peer.uid);
+        }
 
         submit(TAKE_PTR(call));
         return 0;
 }
 
 /* Asks the bus, which knows: not /proc, where the caller may be hidden, or another meanwhile. */
-static int ask_uid(struct call *call) {
+static int ask_credentials(struct call *call) {
         struct calls *calls = call->calls;
         int r;
 
         r = sd_bus_call_method_async(sd_bus_message_get_bus(call->message), &call->slot,
                                      "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                     "GetConnectionUnixUser", on_uid, call, "s",
+                                     "GetConnectionCredentials", on_credentials, call, "s",
                                      sd_bus_message_get_sender(call->message));
         if (r < 0)
                 return r;
@@ -500,7 +563,7 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
                               call->uri);
         call->change.if_absent = if_absent;
 
-        r = ask_uid(call);
+        r = ask_credentials(call);
         if (r < 0)
                 return r;
 
@@ -525,7 +588,7 @@ int calls_remove(struct calls *calls, sd_bus_message *message) {
         if (r != 0)
                 return r;
 
-        r = ask_uid(call);
+        r = ask_credentials(call);
         if (r < 0)
                 return r;
 
@@ -547,7 +610,14 @@ int calls_get_info(struct calls *calls, sd_bus_message *message) {
         if (r != 0)
                 return r;
 
-        submit(TAKE_PTR(call)); /* anybody may ask */
+        if (access_has_rule(server_get_rules(calls->server), ACCESS_STAT, call->uri, strlen(call->uri))) {
+                r = ask_credentials(call);
+                if (r < 0)
+                        return r;
+                (void) TAKE_PTR(call);
+        } else
+                submit(TAKE_PTR(call)); /* anybody may ask */
+
         return 1;
 }
 
@@ -566,7 +636,7 @@ int calls_reload(struct calls *calls,
 
         call->reload = reload;
         call->userdata = userdata;
-        r = ask_uid(call);
+        r = ask_credentials(call);
         if (r < 0)
                 return r;
 
@@ -574,7 +644,12 @@ int calls_reload(struct calls *calls,
         return 1;
 }
 
-int calls_new(struct calls **ret, sd_event *event, struct storage *storage, bool user_bus, uid_t own_uid) {
+int calls_new(struct calls **ret,
+              sd_event *event,
+              struct storage *storage,
+              struct server *server,
+              bool user_bus,
+              uid_t own_uid) {
         _cleanup_(calls_freep) struct calls *calls = NULL;
         int r;
 
@@ -585,6 +660,7 @@ int calls_new(struct calls **ret, sd_event *event, struct storage *storage, bool
                 return -ENOMEM;
 
         calls->storage = storage;
+        calls->server = server;
         calls->user_bus = user_bus;
         calls->own_uid = own_uid;
 

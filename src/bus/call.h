@@ -8,6 +8,7 @@
 #include <systemd/sd-bus.h>
 
 #include "cleanup.h"
+#include "server.h"
 #include "storage.h"
 
 /* Calls under way of those that change something, and of those that ask. */
@@ -18,9 +19,14 @@
 
 struct calls;
 
-/* storage and event must outlive it. user_bus, own_uid: as access_check_bus() wants them. -ENOMEM, -EAGAIN,
- * -EMFILE. */
-int calls_new(struct calls **ret, sd_event *event, struct storage *storage, bool user_bus, uid_t own_uid);
+/* event, storage and server, whose rules count, must outlive it. user_bus, own_uid: as access_check_bus() wants
+ * them. -ENOMEM, -EAGAIN, -EMFILE. */
+int calls_new(struct calls **ret,
+              sd_event *event,
+              struct storage *storage,
+              struct server *server,
+              bool user_bus,
+              uid_t own_uid);
 
 /* Waits until what was begun is done and answered; refuses the rest. NULL is fine. */
 void calls_free(struct calls *calls);

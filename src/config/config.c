@@ -14,27 +14,36 @@
 #include <syslog.h>
 
 #include "macro.h"
+#include "namespace.h"
 #include "setting.h"
 
 #define N_FOLDERS 4
 
 void config_init(struct config *config) {
         *config = (struct config){};
-
-        for (size_t i = 0; i < n_settings; i++) {
-                _unused_ int r = setting_apply(&settings[i], config, "");
-
-                assert(r == 0); /* defaults are numbers or no path: nothing to allocate */
-        }
+        setting_apply_defaults(config, false);
 }
 
 void config_done(struct config *config) {
         if (!config)
                 return;
 
+        for (size_t i = 0; i < config->n_namespaces; i++)
+                namespace_done(&config->namespaces[i]);
+        free(config->namespaces);
         free(config->store_directory);
-        free(config->cache_path);
-        config->store_directory = config->cache_path = NULL;
+        config->namespaces = NULL;
+        config->n_namespaces = 0;
+        config->store_directory = NULL;
+}
+
+struct config config_take(struct config *config) {
+        struct config taken = *config;
+
+        config->namespaces = NULL;
+        config->n_namespaces = 0;
+        config->store_directory = NULL;
+        return taken;
 }
 
 void config_visit_settings(
@@ -340,10 +349,19 @@ int config_load(struct config *ret,
                 r = load_all(&loader, source);
         if (r < 0)
                 return r;
+
+        r = config_check(&loader.config, message, userdata);
+        if (r == -ENOMEM)
+                return r;
+        if (loader.result == 0 && r < 0)
+                loader.result = r;
         if (loader.result < 0)
                 return loader.result;
 
-        *ret = loader.config;
-        loader.config = (struct config){};
+        r = config_resolve(&loader.config, message, userdata);
+        if (r < 0)
+                return r;
+
+        *ret = config_take(&loader.config);
         return 0;
 }

@@ -19,13 +19,49 @@ struct config_amount {
         unsigned percent; /* not 0: this share counts, and not bytes */
 };
 
+/* A user or group that a setting names. */
+struct config_owner {
+        uint32_t id; /* by config_resolve() */
+        bool known;  /* likewise; false: there is none, or the number stands for nobody in particular */
+        char *name;
+        char *file; /* where it is named */
+        unsigned line;
+};
+
+/* All that a setting names. What is named and not known still counts: a list that is not empty is a rule. */
+struct config_owners {
+        struct config_owner *owners;
+        size_t n_owners;
+};
+
+/* Bytes of any kind but NUL. */
+struct config_prefix {
+        uint8_t *data; /* NULL: not set */
+        size_t size;
+        char *file; /* where it is set */
+        unsigned line;
+};
+
+#define CONFIG_NAMESPACES_MAX       256
+#define CONFIG_NAMESPACE_NAME_MAX   40   /* bytes: it stands in the names of counters */
+#define CONFIG_NAMESPACE_PREFIX_MAX 256  /* bytes */
+#define CONFIG_OWNERS_MAX           1024 /* in one list */
+
+/* [Namespace NAME] */
+struct config_namespace {
+        char *name;
+        char *file; /* where it was begun first */
+        unsigned line;
+
+        struct config_prefix prefix; /* Prefix= */
+        struct config_owners read_users, read_groups, publish_users, publish_groups;
+};
+
 struct config {
         /* [Store] */
-        char *store_directory;               /* StoreDirectory=; NULL: the daemon's default */
-        uint64_t object_max;                 /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
-        uint64_t expired_keep_usec;          /* ExpiredKeepSec=; UINT64_MAX: for ever */
-        char *cache_path;                    /* CachePath=; NULL: none */
-        struct config_amount cache_path_max; /* CachePathSize= */
+        char *store_directory;      /* StoreDirectory=; NULL: the daemon's default */
+        uint64_t object_max;        /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
+        uint64_t expired_keep_usec; /* ExpiredKeepSec=; UINT64_MAX: for ever */
 
         /* [Server] */
         uint64_t workers;                  /* Workers=; 0: one per processor */
@@ -40,6 +76,9 @@ struct config {
         uint64_t write_timeout_usec; /* WriteTimeoutSec=; a client that takes nothing for so long is dropped;
                                         UINT64_MAX: never */
         int log_level;               /* LogLevel=: syslog's number */
+
+        struct config_namespace *namespaces; /* in the order in which they were begun */
+        size_t n_namespaces;
 };
 
 /* Where messages go. text: the whole message, "file:line: ..." or "file: ..." (line is 0), valid UTF-8 where
@@ -51,6 +90,8 @@ typedef void (*config_message_fn)(
 void config_init(struct config *config);
 /* Frees what the struct holds; NULL is fine. */
 void config_done(struct config *config);
+/* Hands all of it on: config holds nothing afterwards. */
+struct config config_take(struct config *config);
 
 /* Every setting there is: its section, its name, and its default as it would be written. */
 void config_visit_settings(
@@ -67,7 +108,7 @@ struct config_source {
         const char *file;
 };
 
-/* Reads everything into ret, which is filled only on success. Unknown sections and settings are warnings; a
+/* Reads, checks and resolves everything into ret, which is filled only on success. Unknown sections and settings are warnings; a
  * value that can't be understood, a line that is none, a file that can't be read is an error. No file at all
  * is fine, but for source->file. Returns 0; -EINVAL: something in the files is wrong; -ENOMEM; an errno of
  * reading. All that is wrong was told to message, -ENOMEM excepted. message may be NULL. */
@@ -87,3 +128,11 @@ int config_parse(struct config *config,
                  size_t size,
                  config_message_fn message,
                  void *userdata);
+
+/* What can be judged only when all was parsed: each namespace has a prefix, and no two have the same. Returns 0,
+ * -EINVAL or -ENOMEM. */
+int config_check(struct config *config, config_message_fn message, void *userdata);
+
+/* Looks up the users and groups that are named. Who is not there is a warning. May block on name services.
+ * Returns 0, -EINVAL (a name service failed, which was told) or -ENOMEM. */
+int config_resolve(struct config *config, config_message_fn message, void *userdata);

@@ -3,25 +3,26 @@
 /* One file's text: lines, continuations, sections, assignments. */
 
 #include <assert.h>
-#include <limits.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 
 #include "cleanup.h"
 #include "config.h"
+#include "message.h"
+#include "namespace.h"
 #include "setting.h"
 #include "utf8.h"
 
-#define WHITESPACE    " \t\f\v"
-#define QUOTED_CHOICE 64 /* bytes of a value that a message repeats */
+#define WHITESPACE " \t\f\v"
+
+/* Tells something about a line of the file, or of all of it (0). */
+#define tell(parser, level, number, ...) \
+        message_tell(&(parser)->messenger, (level), (parser)->file, (number), __VA_ARGS__)
 
 struct parser {
         struct config *config;
         const char *file;
-        config_message_fn message;
-        void *userdata;
+        struct messenger messenger;
 
         char *line;      /* the assembled line, of CONFIG_LINE_MAX bytes and a NUL */
         size_t size;     /* bytes of it */
@@ -31,56 +32,12 @@ struct parser {
 
         char *section;        /* NULL: none yet */
         bool section_ignored; /* an unknown one, which was said */
-        bool failed;
+        void *target;         /* what its settings are set in */
 };
 
 static void parser_done(struct parser *parser) {
         free(parser->line);
         free(parser->section);
-}
-
-_printf_(4, 5) static void tell(struct parser *parser, int level, unsigned number, const char *format, ...) {
-        char text[PATH_MAX + 1024];
-        int n;
-        va_list ap;
-
-        if (level <= LOG_ERR)
-                parser->failed = true;
-        if (!parser->message)
-                return;
-
-        n = number > 0 ? snprintf(text, PATH_MAX, "%s:%u: ", parser->file, number)
-                       : snprintf(text, PATH_MAX, "%s: ", parser->file);
-        if (n >= PATH_MAX)
-                n = PATH_MAX - 1;
-        va_start(ap, format);
-        (void) vsnprintf(text + n, sizeof(text) - (size_t) n, format, ap);
-        va_end(ap);
-
-        parser->message(level, parser->file, number, text, parser->userdata);
-}
-
-/* The begin of a text, in a form that can stand in a message. */
-struct quoted {
-        char text[QUOTED_CHOICE + sizeof("...")];
-};
-
-static const char *quote(struct quoted *quoted, const char *text) {
-        size_t size = strlen(text), n = 0;
-
-        while (n < size) {
-                size_t next = utf8_character((const uint8_t *) text + n, size - n);
-
-                if (next == 0 || n + next > QUOTED_CHOICE)
-                        break;
-                memcpy(quoted->text + n, text + n, next);
-                if ((uint8_t) text[n] < ' ' || text[n] == 0x7f)
-                        quoted->text[n] = '?';
-                n += next;
-        }
-
-        strcpy(quoted->text + n, n < size ? "..." : "");
-        return quoted->text;
 }
 
 /* Removes the spaces around it, in place. */
@@ -96,6 +53,32 @@ static char *strip(char *text) {
         return text;
 }
 
+/* "[Namespace NAME]": it may be one that was begun before, in this file or another. */
+static int begin_namespace(struct parser *parser, const char *name) {
+        struct config_namespace *namespace;
+        struct quoted quoted;
+        int r;
+
+        r = namespace_get(parser->config, name, parser->file, parser->number, &namespace);
+        switch (r) {
+        case -EINVAL:
+                tell(parser, LOG_ERR, parser->number,
+                     "[Namespace %s]: expected a name of 1 to %i letters, digits, \"-\", \"_\" and \".\".",
+                     message_quote(&quoted, name), CONFIG_NAMESPACE_NAME_MAX);
+                return 0;
+        case -ERANGE:
+                tell(parser, LOG_ERR, parser->number, "[Namespace %s]: there are more than %i namespaces.",
+                     name, CONFIG_NAMESPACES_MAX);
+                return 0;
+        case 0:
+                parser->target = namespace;
+                parser->section_ignored = false;
+                return 0;
+        default:
+                return r;
+        }
+}
+
 static int begin_section(struct parser *parser, char *line) {
         size_t size = strlen(line);
         struct quoted quoted;
@@ -106,20 +89,28 @@ static int begin_section(struct parser *parser, char *line) {
 
         if (size < 3 || line[size - 1] != ']') {
                 tell(parser, LOG_ERR, parser->number, "\"%s\": expected a section such as [Server].",
-                     quote(&quoted, line));
+                     message_quote(&quoted, line));
                 return 0;
         }
 
         line[size - 1] = '\0';
-        parser->section = strdup(line + 1);
+        line++;
+        size = strcspn(line, WHITESPACE);
+        if (size == strlen(NAMESPACE_SECTION) && strncmp(line, NAMESPACE_SECTION, size) == 0) {
+                parser->section = strdup(NAMESPACE_SECTION);
+                return parser->section ? begin_namespace(parser, strip(line + size)) : -ENOMEM;
+        }
+
+        parser->section = strdup(line);
         if (!parser->section)
                 return -ENOMEM;
 
+        parser->target = parser->config;
         if (setting_section_exists(parser->section))
                 parser->section_ignored = false;
         else if (strncmp(parser->section, "X-", 2) != 0)
                 tell(parser, LOG_WARNING, parser->number, "Unknown section [%s], ignored.",
-                     quote(&quoted, parser->section));
+                     message_quote(&quoted, parser->section));
 
         return 0;
 }
@@ -133,7 +124,8 @@ static int assign(struct parser *parser, char *line) {
         separator = strchr(line, '=');
         if (!separator || separator == line) {
                 tell(parser, LOG_ERR, parser->number,
-                     "\"%s\": expected Name=value, a [Section] or a # comment.", quote(&quoted_name, line));
+                     "\"%s\": expected Name=value, a [Section] or a # comment.",
+                     message_quote(&quoted_name, line));
                 return 0;
         }
 
@@ -146,7 +138,7 @@ static int assign(struct parser *parser, char *line) {
         if (!parser->section) {
                 tell(parser, LOG_ERR, parser->number,
                      "%s= stands before any section: expected [Server] or [Store] above it.",
-                     quote(&quoted_name, name));
+                     message_quote(&quoted_name, name));
                 return 0;
         }
 
@@ -154,18 +146,19 @@ static int assign(struct parser *parser, char *line) {
         if (!setting) {
                 if (strncmp(name, "X-", 2) != 0)
                         tell(parser, LOG_WARNING, parser->number,
-                             "Unknown setting %s= in section [%s], ignored.", quote(&quoted_name, name),
-                             parser->section);
+                             "Unknown setting %s= in section [%s], ignored.",
+                             message_quote(&quoted_name, name), parser->section);
                 return 0;
         }
 
-        r = setting_apply(setting, parser->config, value);
+        r = setting_apply(setting, parser->target, value, &(struct place){ parser->file, parser->number });
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
                 setting_describe(setting, expected, sizeof(expected));
                 tell(parser, LOG_ERR, parser->number, "%s=%s: %s: expected %s.", setting->name,
-                     quote(&quoted_value, value), r == -ERANGE ? "out of range" : "not understood", expected);
+                     message_quote(&quoted_value, value), r == -ERANGE ? "out of range" : "not understood",
+                     expected);
         }
 
         return 0;
@@ -249,8 +242,7 @@ int config_parse(struct config *config,
         _cleanup_(parser_done) struct parser parser = {
                 .config = config,
                 .file = file,
-                .message = message,
-                .userdata = userdata,
+                .messenger = { .message = message, .userdata = userdata },
         };
         const char *end = text + size;
         unsigned number = 0;
@@ -290,5 +282,5 @@ int config_parse(struct config *config,
                         return r;
         }
 
-        return parser.failed ? -EINVAL : 0;
+        return parser.messenger.failed ? -EINVAL : 0;
 }

@@ -7,19 +7,20 @@
 #include <string.h>
 
 #include "macro.h"
+#include "namespace.h"
 #include "value.h"
 
 #define STORE(name_, initial_, kind_, min_, max_, field) \
         { "Store", name_, initial_, kind_, min_, max_, offsetof(struct config, field) }
 #define SERVER(name_, initial_, kind_, min_, max_, field) \
         { "Server", name_, initial_, kind_, min_, max_, offsetof(struct config, field) }
+#define NAMESPACE(name_, initial_, kind_, min_, max_, field) \
+        { NAMESPACE_SECTION, name_, initial_, kind_, min_, max_, offsetof(struct config_namespace, field) }
 
 const struct setting settings[] = {
         STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
         STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
         STORE("ExpiredKeepSec", "10min", SETTING_TIME, "0", "infinity", expired_keep_usec),
-        STORE("CachePath", "", SETTING_PATH, NULL, NULL, cache_path),
-        STORE("CachePathSize", "80%", SETTING_AMOUNT, NULL, NULL, cache_path_max),
 
         SERVER("Workers", "0", SETTING_COUNT, "0", "256", workers),
         SERVER("MaxConnections", "16384", SETTING_COUNT, "1", "1000000", connections_max),
@@ -32,6 +33,12 @@ const struct setting settings[] = {
         SERVER("IdleTimeoutSec", "10min", SETTING_TIME, "1s", "infinity", idle_timeout_usec),
         SERVER("WriteTimeoutSec", "30s", SETTING_TIME, "1s", "infinity", write_timeout_usec),
         SERVER("LogLevel", "info", SETTING_LEVEL, NULL, NULL, log_level),
+
+        NAMESPACE("Prefix", "", SETTING_PREFIX, NULL, NULL, prefix),
+        NAMESPACE("ReadUsers", "", SETTING_USERS, NULL, NULL, read_users),
+        NAMESPACE("ReadGroups", "", SETTING_GROUPS, NULL, NULL, read_groups),
+        NAMESPACE("PublishUsers", "", SETTING_USERS, NULL, NULL, publish_users),
+        NAMESPACE("PublishGroups", "", SETTING_GROUPS, NULL, NULL, publish_groups),
 };
 
 const size_t n_settings = ARRAY_SIZE(settings);
@@ -48,11 +55,21 @@ static const struct {
         [SETTING_LEVEL] = { "emerg, alert, crit, err, warning, notice, info, debug or 0 to 7",
                             value_parse_level },
         [SETTING_PATH] = { "an absolute path without \"..\"", NULL },
+        [SETTING_PREFIX] = { "at most 256 bytes, as they are or in double quotes, with \\xHH for any byte "
+                             "but "
+                             "NUL, \\\\ and \\\"",
+                             NULL },
+        [SETTING_USERS] = { "at most 1024 users, by name or number, with spaces between them", NULL },
+        [SETTING_GROUPS] = { "at most 1024 groups, by name or number, with spaces between them", NULL },
 };
+
+static bool is_of_namespace(const struct setting *setting) {
+        return strcmp(setting->section, NAMESPACE_SECTION) == 0;
+}
 
 bool setting_section_exists(const char *section) {
         for (size_t i = 0; i < n_settings; i++)
-                if (strcmp(settings[i].section, section) == 0)
+                if (strcmp(settings[i].section, section) == 0 && !is_of_namespace(&settings[i]))
                         return true;
 
         return false;
@@ -113,8 +130,8 @@ static int parse_bounded(const struct setting *setting, const char *value, uint6
         return 0;
 }
 
-int setting_apply(const struct setting *setting, struct config *config, const char *value) {
-        void *field = (char *) config + setting->offset;
+int setting_apply(const struct setting *setting, void *target, const char *value, const struct place *place) {
+        void *field = (char *) target + setting->offset;
         uint64_t n;
         int r;
 
@@ -125,6 +142,10 @@ int setting_apply(const struct setting *setting, struct config *config, const ch
                 return apply_path(field, value);
         if (setting->kind == SETTING_AMOUNT)
                 return value_parse_amount(value, field);
+        if (setting->kind == SETTING_PREFIX)
+                return prefix_apply(field, value, place);
+        if (setting->kind == SETTING_USERS || setting->kind == SETTING_GROUPS)
+                return owners_apply(field, value, place);
 
         r = parse_bounded(setting, value, &n);
         if (r < 0)
@@ -136,6 +157,15 @@ int setting_apply(const struct setting *setting, struct config *config, const ch
                 *(uint64_t *) field = n;
 
         return 0;
+}
+
+void setting_apply_defaults(void *target, bool is_namespace) {
+        for (size_t i = 0; i < n_settings; i++)
+                if (is_of_namespace(&settings[i]) == is_namespace) {
+                        _unused_ int r = setting_apply(&settings[i], target, "", NULL);
+
+                        assert(r == 0); /* defaults are numbers, or nothing: nothing to allocate */
+                }
 }
 
 void setting_describe(const struct setting *setting, char *ret, size_t size) {

@@ -15,6 +15,15 @@ enum setting_kind {
         SETTING_TIME,
         SETTING_LEVEL,
         SETTING_PATH,
+        SETTING_PREFIX, /* bytes that URIs begin with */
+        SETTING_USERS,
+        SETTING_GROUPS,
+};
+
+/* Where something is said. */
+struct place {
+        const char *file;
+        unsigned line;
 };
 
 struct setting {
@@ -23,19 +32,26 @@ struct setting {
         const char *initial; /* as it would be written; "": none */
         enum setting_kind kind;
         const char *min, *max; /* of numbers, as they would be written; both included */
-        size_t offset;         /* in struct config */
+        size_t offset;         /* in struct config; of a namespace's, in struct config_namespace */
 };
 
 extern const struct setting settings[];
 extern const size_t n_settings;
 
+#define NAMESPACE_SECTION "Namespace"
+
+/* Whether settings of struct config are in it. */
 bool setting_section_exists(const char *section);
 /* NULL: there is none. */
 const struct setting *setting_find(const char *section, const char *name);
 
-/* Sets it to value, or to its default when that is empty. Returns 0, -EINVAL or -ERANGE (config is as it
- * was), -ENOMEM. */
-int setting_apply(const struct setting *setting, struct config *config, const char *value);
+/* Sets it in target, a struct config or config_namespace, to value, or to its default when that is empty.
+ * place: remembered with what can't be judged yet. Returns 0, -EINVAL or -ERANGE (target is as it was),
+ * -ENOMEM. */
+int setting_apply(const struct setting *setting, void *target, const char *value, const struct place *place);
+
+/* Sets all of a new struct config, or of a new namespace, to their defaults. */
+void setting_apply_defaults(void *target, bool is_namespace);
 
 /* What a value should have been, for people: "a size from 64K to 1G". */
 void setting_describe(const struct setting *setting, char *ret, size_t size);

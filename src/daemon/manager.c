@@ -14,8 +14,8 @@
 #include "log.h"
 #include "macro.h"
 #include "message-ids.h"
+#include "namespaces.h"
 #include "server.h"
-#include "store.h"
 #include "version.h"
 #include "watchdog.h"
 
@@ -122,15 +122,11 @@ static void keep_fixed(struct config *old, struct config *new) {
                 log_notice("MaxObjectSize= has changed: that counts from the next restart.");
         if (old->expired_keep_usec != new->expired_keep_usec)
                 log_notice("ExpiredKeepSec= has changed: that counts from the next restart.");
-        if (!same_path(old->cache_path, new->cache_path))
-                log_notice("CachePath= has changed: that counts from the next restart.");
         if (old->workers != new->workers)
                 log_notice("Workers= has changed: that counts from the next restart.");
 
         free(new->store_directory);
         new->store_directory = TAKE_PTR(old->store_directory);
-        free(new->cache_path);
-        new->cache_path = TAKE_PTR(old->cache_path);
         new->object_max = old->object_max;
         new->expired_keep_usec = old->expired_keep_usec;
         new->workers = old->workers;
@@ -142,7 +138,8 @@ static void tell_reloading(void) {
 
 static int reload(char **ret_text, void *userdata) {
         struct manager *manager = userdata;
-        struct config config;
+        _cleanup_(access_rules_unrefp) struct access_rules *rules = NULL;
+        _cleanup_(config_done) struct config config = {};
         struct server_config server_config;
         int r;
 
@@ -150,6 +147,8 @@ static int reload(char **ret_text, void *userdata) {
 
         tell_reloading();
         r = manager_load_config(&config, manager->options, ret_text);
+        if (r >= 0)
+                r = namespaces_compile(&rules, &config);
         if (r < 0) {
                 log_write(LOG_ERR, r, MESSAGE_RELOAD_REFUSED, NULL, 0,
                           "The configuration was not reloaded, the one before stays in force: %s",
@@ -161,10 +160,10 @@ static int reload(char **ret_text, void *userdata) {
         keep_fixed(&manager->config, &config);
         server_config = server_config_from(&config);
         server_reconfigure(manager->server, &server_config);
-        store_reconfigure(manager->storage, &config);
+        server_set_rules(manager->server, rules);
         log_set_level(config.log_level);
         config_done(&manager->config);
-        manager->config = config;
+        manager->config = config_take(&config);
 
         log_write(LOG_INFO, 0, MESSAGE_RELOADED, NULL, 0, "The configuration was reloaded.");
         (void) sd_notify(false, "READY=1");
@@ -323,6 +322,7 @@ int manager_new(struct manager **ret,
                 const char *directory,
                 struct storage *storage) {
         _cleanup_(manager_freep) struct manager *manager = NULL;
+        _cleanup_(access_rules_unrefp) struct access_rules *rules = NULL;
         _cleanup_free_ char *described = sockets_describe(sockets);
         struct server_config server_config = server_config_from(config);
         int r;
@@ -336,8 +336,7 @@ int manager_new(struct manager **ret,
         manager->options = options;
         manager->directory = directory;
         manager->storage = storage;
-        manager->config = *config;
-        *config = (struct config){};
+        manager->config = config_take(config);
 
         r = sd_event_new(&manager->event);
         if (r < 0)
@@ -348,6 +347,10 @@ int manager_new(struct manager **ret,
         r = server_new(&manager->server, manager->event, storage, &server_config);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "The server can't start: %m");
+        r = namespaces_compile(&rules, &manager->config);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The rules of namespaces can't be made: %m");
+        server_set_rules(manager->server, rules);
         r = watchdog_new(&manager->watchdog, manager->event, manager->server);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "The service manager's watchdog can't be served: %m");

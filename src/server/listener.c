@@ -63,8 +63,9 @@ static void refuse_waiting(struct listener *listener) {
                 if (fd >= 0) {
                         (void) getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
                         server_refuse(server, fd,
-                                      &(struct access_peer){ credentials.uid, credentials.gid,
-                                                             credentials.pid },
+                                      &(struct access_peer){ .uid = credentials.uid,
+                                                             .gid = credentials.gid,
+                                                             .pid = credentials.pid },
                                       "the server is out of descriptors (LimitNOFILE=)");
                 }
 

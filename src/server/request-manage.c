@@ -104,12 +104,15 @@ struct list {
         struct job job;
         struct storage *storage;
         struct storage_cursor cursor;
+        struct access_rules *rules;
+        struct access_peer peer; /* with groups of its own: the session may be gone */
         uint32_t max, n;
         int result;
         uint8_t *page;
         size_t size, allocated;
+        const uint8_t *prefix;
         size_t prefix_size;
-        uint8_t prefix[];
+        gid_t data[]; /* groups, and then the prefix */
 };
 
 #define LIST_ENTRY_MAX (sizeof(uint32_t) + 56 + PROTO_URI_MAX)
@@ -144,11 +147,17 @@ static int add_entry(const void *uri, size_t uri_size, const struct storage_info
         return 0;
 }
 
+static size_t skip_entry(const void *uri, size_t uri_size, void *userdata) {
+        const struct list *list = userdata;
+
+        return access_skip(list->rules, &list->peer, uri, uri_size);
+}
+
 static void list_run(struct job *job) {
         struct list *list = container_of(job, struct list, job);
 
-        list->result = storage_list(list->storage, list->prefix, list->prefix_size, &list->cursor, list->max,
-                                    add_entry, list);
+        list->result = storage_list_except(list->storage, list->prefix, list->prefix_size, &list->cursor,
+                                           list->max, list->rules ? skip_entry : NULL, add_entry, list);
         if (list->result == -ENOBUFS)
                 list->result = 0; /* the page is full, the cursor is where the next begins */
 }
@@ -174,6 +183,7 @@ static void list_done(struct job *job) {
         }
 
         request_end(&list->request);
+        access_rules_unref(list->rules);
         free(list->page);
         free(list);
 }
@@ -182,13 +192,16 @@ void request_list(struct session *session, const struct proto_message *message) 
         uint32_t max = message->has & PROTO_HAS(PROTO_TAG_LIMIT) && message->limit > 0
                                        ? MIN(message->limit, (uint32_t) PROTO_PAGE_MAX)
                                        : PROTO_PAGE_MAX;
-        struct list *list = malloc(sizeof(*list) + message->prefix.size);
+        size_t groups_size = session->peer.n_groups * sizeof(gid_t);
+        struct list *list = malloc(sizeof(*list) + groups_size + message->prefix.size);
+        uint8_t *memory;
 
         if (!list) {
                 request_refuse(session, PROTO_LIST, message->head.id, PROTO_BUSY, NULL);
                 return;
         }
 
+        memory = (uint8_t *) list->data + groups_size;
         *list = (struct list){
                 .request.orphaned = orphaned,
                 .job = { .run = list_run,
@@ -196,17 +209,24 @@ void request_list(struct session *session, const struct proto_message *message) 
                          .mailbox = session->worker->mailbox,
                          .owner = session->peer.uid },
                 .storage = session->worker->storage,
+                .rules = access_rules_ref(worker_rules(session->worker)),
+                .peer = session->peer,
                 .max = max,
+                .prefix = memory,
                 .prefix_size = message->prefix.size,
                 .cursor.size = message->cursor.size,
         };
+        list->peer.groups = list->data;
+        if (groups_size > 0)
+                memcpy(list->data, session->peer.groups, groups_size);
         if (message->cursor.size > 0)
                 memcpy(list->cursor.data, message->cursor.data, message->cursor.size);
         if (message->prefix.size > 0)
-                memcpy(list->prefix, message->prefix.data, message->prefix.size);
+                memcpy(memory, message->prefix.data, message->prefix.size);
 
         request_begin(&list->request, session, message->head.id, PROTO_LIST);
-        request_set_pending(&list->request, sizeof(*list) + message->prefix.size + max * LIST_ENTRY_MAX);
+        request_set_pending(&list->request,
+                            sizeof(*list) + groups_size + message->prefix.size + max * LIST_ENTRY_MAX);
         job_submit(session->worker->jobs, &list->job);
 }
 

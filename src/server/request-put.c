@@ -8,6 +8,7 @@
 #include "job.h"
 #include "macro.h"
 #include "output.h"
+#include "permission.h"
 #include "request.h"
 #include "server-internal.h"
 #include "session.h"
@@ -346,7 +347,8 @@ static uint16_t check_size(struct put *put, uint64_t coming, const char **ret_te
 struct put *request_put(struct session *session, const struct proto_message *message) {
         uint64_t id = message->head.id;
         bool stream = message->head.flags & PROTO_FLAG_STREAM;
-        bool permitted = access_check_session(session->role, ACCESS_PUT) >= 0;
+        char refusal[PROTO_TEXT_MAX];
+        bool permitted = permission_check(session, ACCESS_PUT, message, refusal);
         /* Of one that is refused nothing is kept. */
         struct proto_bytes uri = permitted ? message->uri : (struct proto_bytes){};
         struct proto_bytes metadata = permitted ? message->metadata : (struct proto_bytes){};
@@ -401,7 +403,7 @@ struct put *request_put(struct session *session, const struct proto_message *mes
 
         status = check_size(put, stream ? message->size : message->head.body_size, &text);
         if (!permitted)
-                fail(put, PROTO_NOT_PERMITTED, SESSION_READ_ONLY_TEXT);
+                fail(put, PROTO_NOT_PERMITTED, refusal);
         else if (status != 0)
                 fail(put, status, text);
 

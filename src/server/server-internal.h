@@ -6,6 +6,7 @@
 #include "job.h"
 #include "log.h"
 #include "mailbox.h"
+#include "permission.h"
 #include "server.h"
 #include "session.h"
 #include "worker.h"
@@ -26,6 +27,9 @@ struct server {
         struct storage *storage;
         unsigned connections_max, connections_per_user_max;
         struct session_limits limits;
+
+        struct rules rules;
+        struct refusals refusals;
 
         struct mailbox *mailbox; /* what the workers have to tell */
         struct job_pool *jobs;

@@ -115,6 +115,8 @@ int server_make(struct server **ret,
         server->storage = storage;
         server->reserve_fd = -EBADF;
         server->refused_limit = server->dropped_limit = server->accept_limit = limit;
+        server->refusals.limit = limit;
+        (void) pthread_mutex_init(&server->rules.lock, NULL);
         server_reconfigure(server, config);
 
         server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -188,6 +190,7 @@ void server_free(struct server *server) {
                         free(user);
                 }
 
+        rules_done(&server->rules);
         close_fd(server->reserve_fd);
         sd_event_unref(server->event);
         free(server);
@@ -293,9 +296,18 @@ static struct worker *choose_worker(struct server *server) {
         return best;
 }
 
+/* The supplementary groups that the peer had when it connected. Who is in too many, or whose groups the kernel does not
+ * tell, is in none: groups only ever permit something. */
+static size_t read_groups(int fd, gid_t groups[static ACCESS_GROUPS_MAX]) {
+        socklen_t size = ACCESS_GROUPS_MAX * sizeof(groups[0]);
+
+        return getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0 ? 0 : size / sizeof(groups[0]);
+}
+
 void server_take_connection(struct server *server, int fd, enum access_role role) {
         struct ucred credentials = { .uid = (uid_t) -1 };
         socklen_t size = sizeof(credentials);
+        gid_t groups[ACCESS_GROUPS_MAX];
         struct access_peer peer;
         struct session *session;
         struct worker *worker;
@@ -307,7 +319,13 @@ void server_take_connection(struct server *server, int fd, enum access_role role
                 return;
         }
 
-        peer = (struct access_peer){ credentials.uid, credentials.gid, credentials.pid };
+        peer = (struct access_peer){
+                .uid = credentials.uid,
+                .gid = credentials.gid,
+                .pid = credentials.pid,
+                .groups = groups,
+                .n_groups = read_groups(fd, groups),
+        };
 
         if (server_get_sessions(server) >= server->connections_max) {
                 server_refuse(server, fd, &peer,

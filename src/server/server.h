@@ -44,6 +44,19 @@ int server_add_listener(struct server *server, int fd, enum access_role role);
 /* New limits: those of connections at once, those of sessions for the sessions that come. */
 void server_reconfigure(struct server *server, const struct server_config *config);
 
+/* The namespaces' rules, of which the server takes a reference; NULL: none. They count for every request that is
+ * read from now on, in sessions that are there too. */
+void server_set_rules(struct server *server, struct access_rules *rules);
+/* Borrowed until the next server_set_rules(). */
+const struct access_rules *server_get_rules(struct server *server);
+
+/* Logs that a peer was refused something in a namespace: once in a while for each user and namespace. Any
+ * thread. pid 0: not known. */
+void server_log_refusal(struct server *server,
+                        const struct access_peer *peer,
+                        enum access_verb verb,
+                        const char *namespace);
+
 /* Stops accepting, tells every session, finishes what they had begun, closes them; then calls drained once,
  * on the caller's loop. A put is begun when all of its body, or its end, was read: one that is not whole is given
  * up without an answer, like a request that was not read. A client that takes no answer is dropped after timeout_usec. */

@@ -58,7 +58,7 @@ int session_new(struct session **ret,
         assert(ret);
         assert(fd >= 0);
 
-        session = malloc(sizeof(*session));
+        session = malloc(sizeof(*session) + peer->n_groups * sizeof(session->groups[0]));
         if (!session)
                 return -ENOMEM;
 
@@ -74,6 +74,9 @@ int session_new(struct session **ret,
                 .depth = 1,
                 .fds_per_batch = FDPASS_MAX_FDS,
         };
+        session->peer.groups = session->groups;
+        if (peer->n_groups > 0)
+                memcpy(session->groups, peer->groups, peer->n_groups * sizeof(session->groups[0]));
 
         *ret = session;
         return 0;
@@ -239,6 +242,7 @@ static const struct {
 
 static void handle_request(struct session *session, const struct proto_message *message) {
         uint16_t type = message->head.type;
+        char text[PROTO_TEXT_MAX];
 
         if (type < PROTO_NOTICE)
                 count_add(&session->worker->counters.requests[type], 1);
@@ -267,9 +271,8 @@ static void handle_request(struct session *session, const struct proto_message *
                 if (type >= ARRAY_SIZE(requests) || !requests[type].handle)
                         request_refuse(session, type, message->head.id, PROTO_UNSUPPORTED,
                                        "a frame of this type is not known");
-                else if (access_check_session(session->role, requests[type].verb) < 0)
-                        request_refuse(session, type, message->head.id, PROTO_NOT_PERMITTED,
-                                       SESSION_READ_ONLY_TEXT);
+                else if (!permission_check(session, requests[type].verb, message, text))
+                        request_refuse(session, type, message->head.id, PROTO_NOT_PERMITTED, text);
                 else
                         requests[type].handle(session, message);
                 return;

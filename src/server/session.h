@@ -93,9 +93,11 @@ struct session {
 
         /* When there was the last progress. Before the hello input_usec is the beginning. */
         uint64_t input_usec, output_usec;
+
+        gid_t groups[]; /* of the peer */
 };
 
-/* Takes fd, user and what they count on. Any thread. -ENOMEM: fd stays the caller's. */
+/* Takes fd, user and what they count on; copies peer. Any thread. -ENOMEM: fd stays the caller's. */
 int session_new(struct session **ret,
                 struct worker *worker,
                 int fd,

@@ -319,6 +319,7 @@ void worker_free(struct worker *worker) {
         worker_stop(worker);
         free_kept(worker);
         storage_object_done(&worker->object);
+        rules_view_done(&worker->rules);
         sd_event_source_disable_unref(worker->sweep);
         sd_event_unref(worker->event);
         close_fd(worker->epoll_fd);

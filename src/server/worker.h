@@ -14,6 +14,7 @@
 #include "counters.h"
 #include "job.h"
 #include "mailbox.h"
+#include "permission.h"
 #include "storage.h"
 
 #define RECEIVE_MAX ((size_t) 64 << 10)  /* bytes taken from a socket in one turn */
@@ -41,6 +42,8 @@ struct worker {
         sd_event_source *sweep; /* looks for deadlines that passed */
         uint64_t sweep_interval_usec;
         uint64_t now_usec; /* CLOCK_MONOTONIC_COARSE, at this turn */
+
+        struct rules_view rules;
 
         struct session *sessions;
         struct session *dead;                /* freed when this turn is over: events may still name them */
@@ -100,6 +103,9 @@ void worker_queue_turn(struct worker *worker, struct session *session);
 void worker_watch_timeout(struct worker *worker, uint64_t timeout_usec);
 /* To be called when a session or a request has ended: tells the server when that was the last of a drain. */
 void worker_check_drained(struct worker *worker);
+
+/* The rules that count now: good until it is asked again. NULL: there are none. */
+struct access_rules *worker_rules(struct worker *worker);
 
 /* Buffers of PIECE_MAX bytes. NULL: no memory. */
 void *worker_take_piece(struct worker *worker);

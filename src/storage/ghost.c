@@ -8,9 +8,12 @@
 #define BUCKET_SLOTS 8
 #define BUCKETS_MAX  (UINT64_C(1) << 28) /* 4 GiB */
 
-/* The top half of the hash tells the bucket, the lowest bits are what is kept: 0 is free. */
+/* The lowest bits of the hash are what is kept, 0 being free. All bits tell the bucket: for a part of a cache
+ * hashes may have some in common. */
 static uint16_t *bucket_of(const struct ghost_half *half, uint64_t hash) {
-        return half->slots + (size_t) (((hash >> 32) * half->n_buckets) >> 32) * BUCKET_SLOTS;
+        uint64_t mixed = (hash * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+
+        return half->slots + (size_t) ((mixed * half->n_buckets) >> 32) * BUCKET_SLOTS;
 }
 
 static uint16_t fingerprint_of(uint64_t hash) {

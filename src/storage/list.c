@@ -38,16 +38,24 @@ static void cursor_write(struct storage_cursor *cursor, uint64_t store_id, const
         cursor->size = CURSOR_HEAD + key->size;
 }
 
-int storage_list(struct storage *storage,
-                 const void *prefix,
-                 size_t prefix_size,
-                 struct storage_cursor *cursor,
-                 size_t max,
-                 int (*visit)(const void *uri,
-                              size_t uri_size,
-                              const struct storage_info *info,
-                              void *userdata),
-                 void *userdata) {
+/* Puts the walk behind all keys that begin with the first size bytes of its last one. */
+static void walk_past(struct dictionary_walk *walk, size_t size) {
+        memset(walk->last.data + size, 0xff, KEY_MAX - size);
+        walk->last.size = KEY_MAX;
+        walk->positioned = false;
+}
+
+int storage_list_except(struct storage *storage,
+                        const void *prefix,
+                        size_t prefix_size,
+                        struct storage_cursor *cursor,
+                        size_t max,
+                        size_t (*skip)(const void *uri, size_t uri_size, void *userdata),
+                        int (*visit)(const void *uri,
+                                     size_t uri_size,
+                                     const struct storage_info *info,
+                                     void *userdata),
+                        void *userdata) {
         uint64_t now_usec = storage_now(storage);
         struct dictionary_walk walk = {};
         size_t n_hidden = 0;
@@ -79,20 +87,35 @@ int storage_list(struct storage *storage,
 
         consumed = walk.last;
         while (max > 0 && n_hidden < HIDDEN_MAX) {
+                size_t n;
+
                 r = dictionary_walk_next(&walk, &record);
                 if (r == 0) {
                         consumed.size = 0;
                         break;
                 }
-                if (r == -EAGAIN || r == -EBADMSG ||
-                    (r > 0 && record.info.expires_usec != 0 && record.info.expires_usec <= now_usec)) {
+                if (r < 0 && r != -EAGAIN && r != -EBADMSG)
+                        break;
+
+                /* First of all: what must not be seen leaves no trace, damaged or expired as it may be. */
+                n = !skip   ? 0
+                    : r > 0 ? skip(record.uri, record.uri_size, userdata)
+                            : skip(walk.last.data, walk.last.size, userdata);
+                if (n > 0) {
+                        n_hidden++;
+                        if (n <= MIN(walk.last.size, (size_t) STORAGE_SKIP_MAX))
+                                walk_past(&walk, n);
+                        consumed = walk.last;
+                        r = 0;
+                        continue;
+                }
+
+                if (r < 0 || (record.info.expires_usec != 0 && record.info.expires_usec <= now_usec)) {
                         n_hidden++;
                         consumed = walk.last;
                         r = 0;
                         continue;
                 }
-                if (r < 0)
-                        break;
 
                 record.info.etag.store_id = storage->id;
                 usage_add(storage->usage, &record.info);
@@ -108,4 +131,17 @@ int storage_list(struct storage *storage,
         dictionary_walk_end(&walk);
         dictionary_read_end(storage->dictionary, txn);
         return r < 0 ? r : 0;
+}
+
+int storage_list(struct storage *storage,
+                 const void *prefix,
+                 size_t prefix_size,
+                 struct storage_cursor *cursor,
+                 size_t max,
+                 int (*visit)(const void *uri,
+                              size_t uri_size,
+                              const struct storage_info *info,
+                              void *userdata),
+                 void *userdata) {
+        return storage_list_except(storage, prefix, prefix_size, cursor, max, NULL, visit, userdata);
 }

@@ -28,6 +28,10 @@ void log_open(void) {
                          fstat(STDERR_FILENO, &st) >= 0 && st.st_dev == device && st.st_ino == inode;
 }
 
+bool log_is_journal(void) {
+        return log_to_journal;
+}
+
 void log_set_level(int level) {
         __atomic_store_n(&log_level, level, __ATOMIC_RELAXED);
 }

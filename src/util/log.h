@@ -25,6 +25,9 @@ struct log_field {
  */
 void log_open(void);
 
+/* Whether messages go to the journal. */
+bool log_is_journal(void);
+
 /* Messages of a level above this one are dropped. Default: LOG_INFO. May be called at any time. */
 void log_set_level(int level);
 int log_get_level(void);

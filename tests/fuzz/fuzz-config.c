@@ -4,6 +4,7 @@
  * what is refused is told, in text that can be shown. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 
@@ -43,6 +44,85 @@ static void check_bounds(const struct config *config) {
         CHECK(config->log_level >= LOG_EMERG && config->log_level <= LOG_DEBUG);
 }
 
+static size_t print_owners(char *text, size_t size, const char *setting, const struct config_owners *owners) {
+        size_t n = (size_t) snprintf(text, size, "%s=", setting);
+
+        CHECK(owners->n_owners <= CONFIG_OWNERS_MAX);
+        for (size_t i = 0; i < owners->n_owners; i++) {
+                const char *name = owners->owners[i].name;
+
+                CHECK(*name && utf8_is_valid(name, strlen(name)) && !strpbrk(name, " \t\r\n\x1b"));
+                /* The last one's backslash would go on in the next line. */
+                n += (size_t) snprintf(text + n, size - n, " %s", name);
+                if (i + 1 == owners->n_owners)
+                        n += (size_t) snprintf(text + n, size - n, " 0");
+        }
+
+        return n + (size_t) snprintf(text + n, size - n, "\n");
+}
+
+static void check_owners(const struct config_owners *a, const struct config_owners *b) {
+        CHECK(b->n_owners == a->n_owners + (a->n_owners > 0) || a->n_owners == CONFIG_OWNERS_MAX);
+        for (size_t i = 0; i < a->n_owners && b->n_owners > 0; i++)
+                CHECK(strcmp(a->owners[i].name, b->owners[i].name) == 0);
+}
+
+/* Written as a file again, a namespace is the same. */
+static void check_namespace(const struct config_namespace *namespace) {
+        const size_t size = CONFIG_FILE_MAX;
+        struct messages messages = {};
+        const struct config_namespace *read;
+        struct config again;
+        char *text = malloc(size);
+        size_t n;
+
+        CHECK(text);
+        n = (size_t) snprintf(text, size, "[Namespace %s]\n", namespace->name);
+        if (namespace->prefix.data) {
+                CHECK(namespace->prefix.size <= CONFIG_NAMESPACE_PREFIX_MAX);
+                n += (size_t) snprintf(text + n, size - n, "Prefix=\"");
+                for (size_t i = 0; i < namespace->prefix.size; i++)
+                        n += (size_t) snprintf(text + n, size - n, "\\x%02x", namespace->prefix.data[i]);
+                n += (size_t) snprintf(text + n, size - n, "\"\n");
+        }
+        n += print_owners(text + n, size - n, "ReadUsers", &namespace->read_users);
+        n += print_owners(text + n, size - n, "ReadGroups", &namespace->read_groups);
+        n += print_owners(text + n, size - n, "PublishUsers", &namespace->publish_users);
+        n += print_owners(text + n, size - n, "PublishGroups", &namespace->publish_groups);
+        CHECK(n < size);
+
+        config_init(&again);
+        (void) config_parse(&again, "f", text, n, on_message, &messages);
+        CHECK(again.n_namespaces == 1);
+        read = &again.namespaces[0];
+        CHECK(strcmp(read->name, namespace->name) == 0);
+        CHECK(!read->prefix.data == !namespace->prefix.data && read->prefix.size == namespace->prefix.size &&
+              (read->prefix.size == 0 ||
+               memcmp(read->prefix.data, namespace->prefix.data, read->prefix.size) == 0));
+        check_owners(&namespace->read_users, &read->read_users);
+        check_owners(&namespace->read_groups, &read->read_groups);
+        check_owners(&namespace->publish_users, &read->publish_users);
+        check_owners(&namespace->publish_groups, &read->publish_groups);
+
+        config_done(&again);
+        free(text);
+}
+
+static void check_namespaces(struct config *config) {
+        struct messages messages = {};
+        bool whole = config_check(config, on_message, &messages) == 0;
+
+        CHECK(whole == (messages.n_errors == 0));
+        CHECK(config->n_namespaces <= CONFIG_NAMESPACES_MAX);
+        for (size_t i = 0; i < config->n_namespaces; i++) {
+                const struct config_namespace *namespace = &config->namespaces[i];
+
+                CHECK(!whole || namespace->prefix.data);
+                CHECK(strlen(namespace->name) <= CONFIG_NAMESPACE_NAME_MAX);
+                check_namespace(namespace);
+        }
+}
+
 static const char reset[] = "[Store]\nStoreDirectory=\nMaxObjectSize=\nExpiredKeepSec=\n[Server]\nWorkers="
                             "\nMaxConnections=\n"
                             "MaxConnectionsPerUser=\nInlineMax=\nMaxPipeline=\nMaxStreams=\n"
@@ -62,6 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         r = config_parse(&config, "f", text, size, on_message, &messages);
         CHECK(r == (messages.n_errors > 0 ? -EINVAL : 0));
         check_bounds(&config);
+        check_namespaces(&config);
 
         /* A setting that is empty is at its default: nothing read is left. */
         config_init(&unread);

@@ -65,9 +65,10 @@ class Bus:
         self.process.wait()
         self.process.stdout.close()
 
-    def busctl(self, *arguments, uid=None, timeout=60):
-        """Runs busctl, as uid where given: a CompletedProcess."""
-        as_uid = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
+    def busctl(self, *arguments, uid=None, groups=(), timeout=60):
+        """Runs busctl, as uid where given, in these groups and its own: a CompletedProcess."""
+        in_groups = "--groups=" + ",".join(map(str, groups)) if groups else "--clear-groups"
+        as_uid = ["setpriv", f"--reuid={uid}", f"--regid={uid}", in_groups] if uid else []
         return subprocess.run([*as_uid, "busctl", f"--address={self.address}", "--json=short", *arguments],
                               check=False, timeout=timeout, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)

@@ -172,6 +172,27 @@ def test_journal(host):
     assert "journalled" not in text, "a request was logged"
 
 
+def test_log_level(host):
+    host.start_again()
+    host.put("level", "bytes")
+    level = ("systemctl", "service-log-level", "objmapper.service")
+    assert host.run(*level).stdout.strip() == "info"
+    host.run(*level, "debug")
+    assert host.run(*level).stdout.strip() == "debug"
+    assert host.run(*level, "chatty", check=False).returncode != 0
+    control = ("org.objmapper1", "/org/freedesktop/LogControl1", "org.freedesktop.LogControl1")
+    refused = host.run("busctl", "set-property", *control, "LogLevel", "s", "err", user="publisher", check=False)
+    assert refused.returncode != 0
+    refused = host.run("busctl", "set-property", *control, "LogLevel", "s", "chatty", check=False)
+    assert refused.returncode != 0 and "no such log level" in refused.stderr, refused
+    for name, value in (("LogLevel", "debug"), ("LogTarget", "journal"), ("SyslogIdentifier", "objmapperd")):
+        got = host.run("busctl", "get-property", *control, name, user="stranger").stdout.strip()
+        assert got == f's "{value}"', got
+    # Until the next reload.
+    host.run("systemctl", "reload", "objmapper.service")
+    assert host.run(*level).stdout.strip() == "info"
+
+
 def test_messages_are_explained(host):
     host.start_again()
     host.run("journalctl", "--update-catalog")

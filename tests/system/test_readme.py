@@ -40,8 +40,27 @@ def test_service_author(host):
     assert re.fullmatch(r"text/plain, descriptor \d+\nhello\n", shown), shown
 
 
+def test_namespace(host):
+    """The example's readers and publishers, and nobody else."""
+    (settings,) = examples("ini")
+    prefix = re.search("^Prefix=(.*)$", settings, re.MULTILINE)[1]
+    host.ctl("put", prefix + "1", input="bytes")
+    path = host.path("/etc/objmapper/objmapper.conf.d/50-readme.conf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(settings)
+    host.run("systemctl", "reload", "objmapper.service")
+    assert host.ctl("get", prefix + "1", user="reader", check=False).returncode == 5
+    host.run("usermod", "--append", "--groups=objmapper", "www-data")
+    assert host.ctl("get", prefix + "1", user="www-data").stdout == "bytes"
+    host.put(prefix + "2", "bytes", user="publisher")
+    path.unlink()
+    host.run("systemctl", "reload", "objmapper.service")
+    assert host.get(prefix + "2") == b"bytes"
+
+
 def test_all_examples_are_known(_):
-    assert len(examples("sh")) == 2 and len(examples("c")) == 1 and README.count("\n```") == 8
+    assert len(examples("sh")) == 2 and len(examples("c")) == 1 and len(examples("ini")) == 1
+    assert README.count("\n```") == 10
 
 
 def test_commands_in_sentences(host):

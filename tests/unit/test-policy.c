@@ -428,6 +428,14 @@ static void test_ghost(void) {
                 taken_for_another += ghost_take(&ghost, hash_of(i));
         g_assert_cmpuint(taken_for_another, <, 50);
 
+        /* Hashes that begin alike, as in a part of a cache. */
+        ghost_done(&ghost);
+        for (uint64_t i = 0; i < 5000; i++)
+                ghost_note(&ghost, hash_of(i) >> 8, 10, 10000 * 10, 10000);
+        for (uint64_t i = 0; i < 5000; i++)
+                lost += !ghost_take(&ghost, hash_of(i) >> 8);
+        g_assert_cmpuint(lost, <, 600);
+
         ghost_done(&ghost);
         g_assert_false(ghost_take(&ghost, hash_of(9999)));
         ghost_note(&ghost, hash_of(1), UINT64_MAX, 0, 0);

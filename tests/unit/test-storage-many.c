@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Many objects: listing, purging, keys too long for the dictionary, order, threads. */
+/* Many objects: listing, purging, keys too long for the dictionary, order. */
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -478,166 +477,6 @@ static void test_chains(void) {
         shelf_destroy(&shelf);
 }
 
-#define STRESS_THREADS 8
-#define STRESS_ROUNDS  300
-#define STRESS_URIS    20
-
-/* A body says what it is: of which URI, and how long. */
-static uint8_t *make_stamped(unsigned uri, uint64_t stamp, size_t *ret_size) {
-        size_t size = 24 + (size_t) (stamp * 2654435761U) % (stamp % 4 == 0 ? 60000 : 3000);
-        uint8_t *bytes = make_bytes(stamp, size);
-
-        memcpy(bytes, &uri, 4);
-        memcpy(bytes + 8, &stamp, 8);
-        memcpy(bytes + 16, &size, 8);
-        *ret_size = size;
-        return bytes;
-}
-
-static void assert_stamped(unsigned uri, const uint8_t *bytes, size_t size) {
-        g_autofree uint8_t *expected = NULL;
-        size_t expected_size;
-        uint64_t stamp;
-
-        g_assert_cmpuint(size, >=, 24);
-        memcpy(&stamp, bytes + 8, 8);
-        expected = make_stamped(uri, stamp, &expected_size);
-        g_assert_cmpmem(bytes, size, expected, expected_size);
-}
-
-static int set_metadata_of(struct storage *storage, const char *uri, size_t uri_size) {
-        return storage_change_wait(storage, &(struct storage_change){
-                                                            .kind = STORAGE_SET_METADATA,
-                                                            .uri = uri,
-                                                            .uri_size = uri_size,
-                                                            .metadata = "other",
-                                                            .metadata_size = 5,
-                                            });
-}
-
-static int visit_any(_unused_ const void *uri,
-                     size_t uri_size,
-                     _unused_ const struct storage_info *info,
-                     _unused_ void *userdata) {
-        g_assert_cmpuint(uri_size, >, 2);
-        return 0;
-}
-
-struct stress {
-        struct shelf *shelf;
-        unsigned thread;
-};
-
-static void *run_stress(void *userdata) {
-        struct stress *stress = userdata;
-        struct storage *storage = stress->shelf->storage;
-        struct storage_object object = STORAGE_OBJECT_INIT;
-        g_autoptr(GRand) rand = g_rand_new_with_seed(stress->thread);
-
-        for (unsigned i = 0; i < STRESS_ROUNDS; i++) {
-                unsigned n = (unsigned) g_rand_int_range(rand, 0, STRESS_URIS);
-                g_autofree char *uri = n % 2 ? g_strdup_printf("u/%u", n)
-                                             : long_uri("u/", 700, n); /* of both kinds */
-                size_t uri_size = strlen(uri), size;
-                g_autofree uint8_t *bytes = NULL;
-                struct storage_cursor cursor = {};
-                struct storage_info info;
-                struct storage_stats stats;
-                const void *address;
-                uint64_t count;
-                int fd, r;
-
-                switch (g_rand_int_range(rand, 0, 24)) {
-                case 0 ... 4:
-                        bytes = make_stamped(n, (uint64_t) stress->thread << 32 | i, &size);
-                        assert_ok(storage_put(storage, uri, uri_size, bytes, size, "m", 1, &info));
-                        r = storage_get(storage, uri, uri_size, 0, NULL, &object);
-                        if (r == 0) /* what is done is seen */
-                                g_assert_cmpuint(object.info.etag.generation, >=, info.etag.generation);
-                        break;
-                case 5 ... 6:
-                        r = storage_remove(storage, uri, uri_size);
-                        g_assert_true(r == 0 || r == -ENOENT);
-                        break;
-                case 7:
-                        if (i % 8 == 0)
-                                assert_ok(purge(stress->shelf, "u/1", &count));
-                        break;
-                case 8:
-                        r = set_metadata_of(storage, uri, uri_size);
-                        g_assert_true(r == 0 || r == -ENOENT);
-                        break;
-                case 9:
-                        if (i % 4 == 0)
-                                assert_ok(storage_list(storage, "u", 1, &cursor, 100, visit_any, NULL));
-                        break;
-                case 10:
-                        storage_get_stats(storage, &stats);
-                        g_assert_cmpuint(stats.objects, <=, STRESS_URIS);
-                        break;
-                case 11 ... 12:
-                        r = storage_get_info(storage, uri, uri_size, &info, NULL, NULL);
-                        g_assert_true(r == 0 || r == -ENOENT);
-                        break;
-                case 13 ... 14:
-                        r = storage_get_fd(storage, uri, uri_size, &fd, &info);
-                        g_assert_true(r == 0 || r == -ENOENT);
-                        if (r == 0) {
-                                bytes = g_malloc(info.size + 1);
-                                g_assert_cmpint(pread(fd, bytes, info.size + 1, 0), ==, info.size);
-                                assert_stamped(n, bytes, info.size);
-                                (void) close_fd(fd);
-                        }
-                        break;
-                case 15 ... 17:
-                        r = storage_get_mmap(storage, uri, uri_size, &address, &info);
-                        g_assert_true(r == 0 || r == -ENOENT);
-                        if (r == 0) {
-                                assert_stamped(n, address, info.size);
-                                storage_munmap(address, info.size);
-                        }
-                        break;
-                default:
-                        r = storage_get(storage, uri, uri_size, STORAGE_GET_OPEN, NULL, &object);
-                        g_assert_true(r == 0 || r == -ENOENT);
-                        if (r == 0 && object.body)
-                                assert_stamped(n, object.body, object.info.size);
-                        break;
-                }
-        }
-
-        storage_object_done(&object);
-        return NULL;
-}
-
-static void test_stress(void) {
-        struct stress stresses[STRESS_THREADS];
-        pthread_t threads[STRESS_THREADS];
-        struct storage_stats stats;
-        uint64_t count;
-        struct shelf shelf;
-
-        shelf_init(&shelf);
-        shelf.hooks.usage_interval_usec = 2000;
-        shelf_open(&shelf);
-        for (unsigned i = 0; i < STRESS_THREADS; i++) {
-                stresses[i] = (struct stress){ &shelf, i };
-                assert_ok(pthread_create(&threads[i], NULL, run_stress, &stresses[i]));
-        }
-        for (unsigned i = 0; i < STRESS_THREADS; i++)
-                assert_ok(pthread_join(threads[i], NULL));
-
-        storage_get_stats(shelf.storage, &stats);
-        g_assert_cmpuint(shelf_count_blobs(&shelf), ==, stats.objects - stats.objects_inline);
-        g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_DAMAGED), ==, 0);
-        assert_ok(purge(&shelf, "", &count));
-        g_assert_cmpuint(count, ==, stats.objects);
-        storage_get_stats(shelf.storage, &stats);
-        g_assert_cmpuint(stats.objects + stats.bytes + stats.objects_inline, ==, 0);
-        g_assert_cmpuint(shelf_count_blobs(&shelf), ==, 0);
-        shelf_destroy(&shelf);
-}
-
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/list", test_list);
@@ -646,6 +485,5 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/purge-order", test_purge_order);
         harness_add("/storage/order", test_order);
         harness_add("/storage/chains", test_chains);
-        harness_add("/storage/stress", test_stress);
         return g_test_run();
 }

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "permission.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "macro.h"
+#include "message-ids.h"
+#include "request.h"
+#include "server-internal.h"
+#include "session.h"
+#include "worker.h"
+
+#define REFUSAL_SECONDS 600 /* after which a refusal is logged again */
+
+/* ---- the rules ---- */
+
+void rules_set(struct rules *rules, struct access_rules *new) {
+        struct access_rules *old;
+
+        (void) pthread_mutex_lock(&rules->lock);
+        old = rules->rules;
+        rules->rules = access_rules_ref(new);
+        __atomic_fetch_add(&rules->version, 1, __ATOMIC_RELEASE);
+        (void) pthread_mutex_unlock(&rules->lock);
+
+        access_rules_unref(old);
+}
+
+struct access_rules *rules_look(struct rules *rules, struct rules_view *view) {
+        if (__atomic_load_n(&rules->version, __ATOMIC_ACQUIRE) == view->version)
+                return view->rules;
+
+        access_rules_unref(view->rules);
+        (void) pthread_mutex_lock(&rules->lock);
+        view->rules = access_rules_ref(rules->rules);
+        view->version = __atomic_load_n(&rules->version, __ATOMIC_RELAXED);
+        (void) pthread_mutex_unlock(&rules->lock);
+        return view->rules;
+}
+
+void rules_view_done(struct rules_view *view) {
+        access_rules_unref(view->rules);
+        *view = (struct rules_view){};
+}
+
+void rules_done(struct rules *rules) {
+        access_rules_unref(rules->rules);
+        (void) pthread_mutex_destroy(&rules->lock);
+}
+
+struct access_rules *worker_rules(struct worker *worker) {
+        return rules_look(&worker->server->rules, &worker->rules);
+}
+
+void server_set_rules(struct server *server, struct access_rules *rules) {
+        rules_set(&server->rules, rules);
+
+        /* What is refused now is news. */
+        for (size_t i = 0; i < REFUSALS; i++)
+                __atomic_store_n(&server->refusals.entries[i], 0, __ATOMIC_RELAXED);
+}
+
+const struct access_rules *server_get_rules(struct server *server) {
+        return server->rules.rules;
+}
+
+/* ---- who is refused ---- */
+
+/* FNV-1a. Two that have the same are logged as one: no more than a line is lost. */
+static uint32_t hash_refusal(uid_t uid, const char *namespace) {
+        uint32_t hash = 2166136261U;
+
+        for (size_t i = 0; i < sizeof(uid); i++)
+                hash = (hash ^ (uint8_t) (uid >> (8 * i))) * 16777619U;
+        for (const char *p = namespace; *p; p++)
+                hash = (hash ^ (uint8_t) *p) * 16777619U;
+
+        return hash;
+}
+
+/* Whether it was not logged lately. Users and namespaces that share an entry take it from each other: then the
+ * limit of all together bounds what is logged. */
+static bool is_news(struct refusals *refusals, uid_t uid, const char *namespace) {
+        uint32_t hash = hash_refusal(uid, namespace);
+        uint32_t now = (uint32_t) (clock_usec(CLOCK_MONOTONIC_COARSE) / USEC_PER_SEC);
+        uint64_t *entry = &refusals->entries[hash % REFUSALS];
+        uint64_t before = __atomic_load_n(entry, __ATOMIC_RELAXED);
+
+        if (before != 0 && before >> 32 == hash && now - (uint32_t) before < REFUSAL_SECONDS)
+                return false;
+
+        return __atomic_compare_exchange_n(entry, &before, (uint64_t) hash << 32 | now, false,
+                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static const char *const verb_names[ACCESS_VERB_MAX] = {
+        [ACCESS_GET] = "get",       [ACCESS_STAT] = "stat",   [ACCESS_LIST] = "list",
+        [ACCESS_STATS] = "stats",   [ACCESS_PUT] = "put",     [ACCESS_SET_METADATA] = "set-metadata",
+        [ACCESS_REMOVE] = "remove", [ACCESS_PURGE] = "purge", [ACCESS_RELOAD] = "reload",
+};
+
+void server_log_refusal(struct server *server,
+                        const struct access_peer *peer,
+                        enum access_verb verb,
+                        const char *namespace) {
+        char uid[16], pid[16], of_pid[32] = "", suffix[64] = "";
+        unsigned dropped;
+
+        if (!is_news(&server->refusals, peer->uid, namespace) ||
+            !log_ratelimit_pass(&server->refusals.limit, &dropped))
+                return;
+
+        (void) snprintf(uid, sizeof(uid), "%" PRIu32, (uint32_t) peer->uid);
+        (void) snprintf(pid, sizeof(pid), "%i", (int) peer->pid);
+        if (peer->pid > 0)
+                (void) snprintf(of_pid, sizeof(of_pid), ", pid %s,", pid);
+        if (dropped > 0)
+                (void) snprintf(suffix, sizeof(suffix), " (%u more were not logged)", dropped);
+
+        const struct log_field fields[] = {
+                LOG_FIELD_STRING("OBJMAPPER_NAMESPACE", namespace),
+                LOG_FIELD_STRING("OBJMAPPER_PEER_UID", uid),
+                LOG_FIELD_STRING("OBJMAPPER_PEER_PID", pid),
+        };
+
+        log_write(LOG_NOTICE, 0, MESSAGE_ACCESS_REFUSED, fields, peer->pid > 0 ? 3 : 2,
+                  "Refused a %s in namespace %s to uid %s%s: its rules do not name them%s", verb_names[verb],
+                  namespace, uid, of_pid, suffix);
+}
+
+/* ---- the requests ---- */
+
+bool permission_check(struct session *session,
+                      enum access_verb verb,
+                      const struct proto_message *message,
+                      char ret_text[static PROTO_TEXT_MAX]) {
+        bool by_prefix = verb == ACCESS_LIST || verb == ACCESS_PURGE;
+        const struct proto_bytes *uri = by_prefix ? &message->prefix : &message->uri;
+        const char *namespace;
+
+        if (access_check_session(session->role, verb) < 0) {
+                (void) snprintf(ret_text, PROTO_TEXT_MAX, "%s", SESSION_READ_ONLY_TEXT);
+                return false;
+        }
+
+        if (verb == ACCESS_STATS || access_check(worker_rules(session->worker), &session->peer, verb,
+                                                 uri->data, uri->size, &namespace) >= 0)
+                return true;
+
+        (void) snprintf(ret_text, PROTO_TEXT_MAX, "namespace %s: its rules do not permit a %s to this user",
+                        namespace, verb_names[verb]);
+        server_log_refusal(session->server, &session->peer, verb, namespace);
+        return false;
+}

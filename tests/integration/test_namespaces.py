@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Namespaces: whom their rules let read and publish what, through every verb, and what others can learn."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
+
+import common  # noqa: E402  pylint: disable=wrong-import-position
+import tap  # noqa: E402  pylint: disable=wrong-import-position
+import wire  # noqa: E402  pylint: disable=wrong-import-position
+from bus import INTERFACE, NAME, PATH, Bus  # noqa: E402  pylint: disable=wrong-import-position
+from daemon import Daemon  # noqa: E402  pylint: disable=wrong-import-position
+
+ALICE, BOB, CAROL, OVERFLOW = 1, 2, 3, 65534  # the first three have names on every Debian, as the bus wants
+TEAM, OTHERS = 4001, 4002
+
+SETTINGS = f"""
+[Namespace open]
+Prefix=open/
+[Namespace alice]
+Prefix=alice/
+ReadUsers={ALICE}
+PublishUsers={ALICE}
+[Namespace team]
+Prefix=team/
+ReadGroups={TEAM}
+PublishUsers={BOB}
+[Namespace alice.shared]
+Prefix=alice/shared/
+PublishUsers={ALICE} {CAROL}
+[Namespace nobody]
+Prefix=nobody/
+ReadUsers=no-such-user 65534
+PublishGroups=65534
+[Namespace bytes]
+Prefix=\\xff\\x20
+ReadUsers={ALICE}
+"""
+
+
+@contextlib.contextmanager
+def open_daemon(settings=SETTINGS, **kwargs):
+    """A daemon that every user can connect to."""
+    with Daemon(settings=settings, **kwargs) as daemon:
+        daemon.base.chmod(0o755)
+        for path in (daemon.reader, daemon.publisher):
+            os.chmod(path, 0o666)
+        yield daemon
+
+
+def connect(path, uid, gid=None, groups=()):
+    """A session of a peer who has these when it connects."""
+    before = os.getgroups()
+    try:
+        os.setgroups(groups)
+        os.setegid(OTHERS if gid is None else gid)
+        os.seteuid(uid)
+        return wire.Peer(path)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
+def reload(daemon, settings):
+    n = daemon.log().count("was reloaded")
+    daemon.configure(settings)
+    daemon.process.send_signal(signal.SIGHUP)
+    common.wait_until(lambda: daemon.log().count("was reloaded") > n, "reloaded")
+
+
+def refusals(daemon):
+    return re.findall(r"Refused a ([a-z-]+) in namespace ([a-z.]+) to uid (\d+), pid (\d+),", daemon.log(1 << 20))
+
+
+def names(reply):
+    assert reply.status == wire.OK, reply
+    return [name for _, name in wire.list_entries(reply.body)]
+
+
+def list_all(peer, prefix, limit=0):
+    """Every name, page by page, and the pages' sizes."""
+    found, sizes, cursor = [], [], b""
+    while True:
+        fields = [wire.prefix(prefix)]
+        if limit:
+            fields.append(wire.field(wire.TAG_LIMIT, limit.to_bytes(4, "little")))
+        if cursor:
+            fields.append(wire.field(wire.TAG_CURSOR, cursor))
+        reply = peer.ask(wire.LIST, *fields)
+        page = names(reply)
+        found += page
+        sizes.append(len(page))
+        cursor = reply.fields.get(wire.TAG_CURSOR, b"")
+        if not cursor:
+            return found, sizes
+
+
+def refused(reply, namespace):
+    """It says which namespace, and says no more than that."""
+    assert reply.status == wire.NOT_PERMITTED, reply
+    assert f"namespace {namespace}:" in reply.text, reply.text
+    assert set(reply.fields) == {wire.TAG_TEXT}, reply.fields
+
+
+def fill(daemon):
+    with connect(daemon.publisher, 0) as root:
+        for name in ("open/1", "alice/1", "alice/shared/1", "alice/zzz", "team/1", "nobody/1", b"\xff 1", b"\xff!", "z"):
+            root.put(name, b"body")
+
+
+def test_reading():
+    with open_daemon() as daemon:
+        fill(daemon)
+        for path in (daemon.reader, daemon.publisher):
+            with connect(path, BOB) as bob, connect(path, ALICE) as alice:
+                for name in ("alice/1", "alice/none", b"alice/\xff"):  # there or not: no difference
+                    for verb in (wire.GET, wire.STAT):
+                        refused(bob.ask(verb, wire.uri(name)), "alice")
+                refused(bob.ask(wire.GET, wire.uri("alice/1"), wire.range_(0)), "alice")
+                refused(bob.ask(wire.GET, wire.uri(b"\xff 1")), "bytes")
+                refused(bob.ask(wire.GET, wire.uri("team/1")), "team")
+                refused(alice.ask(wire.STAT, wire.uri("nobody/1")), "nobody")
+                assert alice.get("alice/1") == b"body" and alice.get(b"\xff 1") == b"body"
+                assert alice.ask(wire.STAT, wire.uri("alice/none")).status == wire.ABSENT
+                for peer in (alice, bob):
+                    assert peer.get("alice/shared/1") == b"body" and peer.get("open/1") == b"body"
+                    assert peer.get("z") == b"body" and peer.get(b"\xff!") == b"body"
+                    assert peer.ask(wire.STAT, wire.uri("alice")).status == wire.ABSENT
+
+
+def test_groups():
+    """The group that the peer runs as, and those that it has besides."""
+    with open_daemon() as daemon:
+        fill(daemon)
+        with connect(daemon.reader, CAROL, gid=TEAM) as peer:
+            assert peer.get("team/1") == b"body"
+        with connect(daemon.reader, CAROL, groups=[7, OTHERS, TEAM]) as peer:
+            assert peer.get("team/1") == b"body"
+        with connect(daemon.reader, CAROL, groups=list(range(10000, 11023)) + [TEAM]) as peer:
+            assert peer.get("team/1") == b"body"
+        with connect(daemon.reader, CAROL, groups=list(range(10000, 11024)) + [TEAM]) as peer:
+            refused(peer.ask(wire.GET, wire.uri("team/1")), "team")  # too many: in none
+        with connect(daemon.reader, TEAM, groups=[7]) as peer:
+            refused(peer.ask(wire.GET, wire.uri("team/1")), "team")  # a user's number is no group's
+
+
+def test_overflow_matches_nothing():
+    with open_daemon() as daemon:
+        fill(daemon)
+        with connect(daemon.publisher, OVERFLOW, gid=OVERFLOW, groups=[OVERFLOW]) as peer:
+            refused(peer.ask(wire.GET, wire.uri("nobody/1")), "nobody")
+            refused(peer.ask(wire.REMOVE, wire.uri("nobody/1")), "nobody")
+            assert peer.get("open/1") == b"body"
+
+
+def test_publishing():
+    with open_daemon() as daemon:
+        fill(daemon)
+        with connect(daemon.publisher, BOB) as bob, connect(daemon.publisher, CAROL) as carol:
+            for name in ("alice/1", "alice/none"):
+                refused(bob.ask(wire.PUT, wire.uri(name), body=b"x" * 100000), "alice")
+                refused(bob.ask(wire.PUT, wire.uri(name), body=b""), "alice")
+                refused(bob.ask(wire.REMOVE, wire.uri(name)), "alice")
+                refused(bob.ask(wire.SET_METADATA, wire.uri(name), wire.metadata((b"a", b"b"))), "alice")
+            # A stream is refused before its body; nothing of it is kept.
+            id_ = bob.new_id()
+            bob.send(wire.frame(wire.PUT, id_, wire.uri("alice/stream"), flags=wire.FLAG_STREAM))
+            refused(bob.receive(), "alice")
+            bob.send(wire.frame(wire.DATA, id_, body_size=5), b"bytes", wire.frame(wire.END, id_))
+            refused(carol.ask(wire.PUT, wire.uri("alice/1"), body=b"x"), "alice")
+            carol.put("alice/shared/2", b"carol's")
+            refused(bob.ask(wire.PUT, wire.uri("alice/shared/2"), body=b"x"), "alice.shared")
+            # A publisher is no reader for that.
+            bob.put("team/2", b"bob's")
+            refused(bob.ask(wire.GET, wire.uri("team/2")), "team")
+            assert bob.ask(wire.SET_METADATA, wire.uri("team/2"), wire.metadata((b"a", b"b"))).status == wire.OK
+            assert bob.ask(wire.REMOVE, wire.uri("team/2")).status == wire.OK
+            bob.put("open/2", b"bob's")
+            bob.put("elsewhere", b"bob's")
+            assert carol.ask(wire.REMOVE, wire.uri("elsewhere")).status == wire.OK
+        with connect(daemon.reader, ALICE) as alice:
+            assert alice.get("alice/1") == b"body" and alice.get("alice/shared/2") == b"carol's"
+            assert alice.ask(wire.STAT, wire.uri("alice/stream")).status == wire.ABSENT
+            # The readers' socket carries no changes, whatever the rules say.
+            reply = alice.ask(wire.REMOVE, wire.uri("alice/1"))
+            assert reply.status == wire.NOT_PERMITTED and "namespace" not in reply.text
+
+
+def test_purge_is_all_or_nothing():
+    with open_daemon() as daemon:
+        fill(daemon)
+        with connect(daemon.publisher, ALICE) as alice, connect(daemon.publisher, CAROL) as carol:
+            for prefix, namespace in (("", "nobody"), ("t", "team"), ("team/", "team"), ("team/1/2", "team")):
+                refused(alice.ask(wire.PURGE, wire.prefix(prefix)), namespace)
+            refused(carol.ask(wire.PURGE, wire.prefix("a")), "alice")
+            refused(carol.ask(wire.PURGE, wire.prefix("alice/s")), "alice")
+            with connect(daemon.reader, 0) as root:
+                assert len(list_all(root, "")[0]) == 9
+            assert carol.ask(wire.PURGE, wire.prefix("alice/shared/")).count == 1
+            assert alice.ask(wire.PURGE, wire.prefix("a")).count == 2
+            assert alice.ask(wire.PURGE, wire.prefix(b"\xff")).count == 2
+        with connect(daemon.publisher, 0) as root:
+            assert root.ask(wire.PURGE, wire.prefix("")).count == 4
+
+
+def test_listing():
+    with open_daemon() as daemon:
+        fill(daemon)
+        everything = [b"alice/1", b"alice/shared/1", b"alice/zzz", b"nobody/1", b"open/1", b"team/1", b"z", b"\xff 1",
+                      b"\xff!"]
+        with connect(daemon.reader, BOB) as bob, connect(daemon.reader, ALICE, groups=[TEAM]) as alice, \
+                connect(daemon.reader, 0) as root:
+            for prefix, namespace in (("alice/", "alice"), ("alice/s", "alice"), ("team/1", "team"),
+                                      (b"\xff ", "bytes")):
+                refused(bob.ask(wire.LIST, wire.prefix(prefix)), namespace)
+            for limit in (0, 1, 2):
+                assert list_all(root, "", limit)[0] == everything
+                assert list_all(alice, "", limit)[0] == [name for name in everything if name != b"nobody/1"]
+                assert list_all(bob, "", limit)[0] == [b"alice/shared/1", b"open/1", b"z", b"\xff!"]
+            assert list_all(bob, "alice")[0] == [b"alice/shared/1"]
+            assert list_all(bob, "alice/shared/")[0] == [b"alice/shared/1"]
+            assert list_all(alice, "alice/")[0] == everything[:3]
+
+
+def test_listing_says_nothing_of_others():
+    """Neither cursors nor empty pages tell of names that one may not know, however many there are."""
+    secret = "alice/" + "the secret of " * 40  # longer than a key of the dictionary as well
+    with open_daemon() as daemon:
+        with connect(daemon.publisher, 0) as root:
+            root.put("alice", b"")
+            for i in range(0, 2500, 100):
+                ttl = wire.u64(wire.TAG_TTL, 1) if i % 200 else b""
+                root.send(*(wire.frame(wire.PUT, root.new_id(), wire.uri(f"alice/{n:04}"), ttl)
+                            for n in range(i, i + 100)))
+                assert all(root.receive().status == wire.OK for _ in range(100))
+            root.put(secret + "1", b"")
+            root.put(secret + "2", b"")
+            root.put("bob", b"")
+        with connect(daemon.reader, BOB) as bob:
+            cursor = b""
+            for wanted in (b"alice", b"bob"):
+                fields = [wire.field(wire.TAG_CURSOR, cursor)] if cursor else []
+                reply = bob.ask(wire.LIST, wire.prefix(""), wire.field(wire.TAG_LIMIT, b"\1\0\0\0"), *fields)
+                assert names(reply) == [wanted]
+                cursor = reply.fields[wire.TAG_CURSOR]
+                assert b"secret" not in cursor and b"/0" not in cursor and b"/2" not in cursor
+            assert list_all(bob, "") == ([b"alice", b"bob"], [2])
+            # One that was made up does not lead there.
+            for made_up in (b"alice/0", b"alice/", b"alice/9"):
+                reply = bob.ask(wire.LIST, wire.prefix(""), wire.field(wire.TAG_CURSOR, cursor[:9] + made_up))
+                assert names(reply) == [b"bob"]
+
+
+def test_root_and_own_user_always_may():
+    with open_daemon() as daemon:
+        fill(daemon)
+        with connect(daemon.publisher, 0) as root:
+            for name in ("nobody/1", "alice/1", "team/1"):
+                assert root.get(name) == b"body"
+                root.put(name, b"new")
+        assert not refusals(daemon)
+
+
+def test_logged_once():
+    with open_daemon() as daemon:
+        fill(daemon)
+        with connect(daemon.publisher, BOB) as bob, connect(daemon.reader, CAROL) as carol:
+            for _ in range(50):
+                bob.ask(wire.GET, wire.uri("alice/1"))
+                bob.ask(wire.REMOVE, wire.uri("alice/1"))
+                carol.ask(wire.GET, wire.uri("alice/1"))
+                carol.ask(wire.LIST, wire.prefix("team/"))
+            wanted = [("get", "alice", BOB), ("get", "alice", CAROL), ("list", "team", CAROL)]
+            assert [(verb, space, int(uid)) for verb, space, uid, _ in refusals(daemon)] == wanted
+            assert all(int(pid) == os.getpid() for *_, pid in refusals(daemon))
+            assert common.stats(daemon)["errors_not_permitted"] == 200
+            # New rules, new lines.
+            reload(daemon, SETTINGS)
+            bob.ask(wire.GET, wire.uri("alice/1"))
+            assert len(refusals(daemon)) == 4
+
+
+def test_reload():
+    """Sessions that are there see new rules with their next request; a wrong file changes nothing."""
+    with open_daemon(settings="") as daemon:
+        fill(daemon)
+        with connect(daemon.publisher, BOB) as bob:
+            assert bob.get("alice/1") == b"body"
+            stream = bob.new_id()
+            bob.send(wire.frame(wire.PUT, stream, wire.uri("alice/stream"), flags=wire.FLAG_STREAM))
+            bob.send(wire.frame(wire.DATA, stream, body_size=5), b"bytes")
+            assert bob.get("alice/1") == b"body"  # so the put was begun
+
+            reload(daemon, SETTINGS)
+            refused(bob.ask(wire.GET, wire.uri("alice/1")), "alice")
+            bob.send(wire.frame(wire.END, stream))
+            assert bob.receive().status == wire.OK  # begun when it was permitted
+
+            for wrong in ("[Namespace alice]\nReadUsers=1\n", "[Namespace a]\nPrefix=a\n[Namespace b]\nPrefix=a\n"):
+                daemon.configure(wrong)
+                n = daemon.log().count("was not reloaded")
+                daemon.process.send_signal(signal.SIGHUP)
+                common.wait_until(lambda n=n: daemon.log().count("was not reloaded") > n, "refused")
+                refused(bob.ask(wire.GET, wire.uri("alice/1")), "alice")
+
+            for _ in range(10):
+                reload(daemon, "")
+                assert bob.get("alice/1") == b"body"
+                reload(daemon, SETTINGS)
+                refused(bob.ask(wire.GET, wire.uri("alice/1")), "alice")
+
+
+def test_unknown_names_are_warned_of():
+    with open_daemon(settings="[Namespace a]\nPrefix=a\nReadUsers=no-such-user\n") as daemon:
+        assert f"{daemon.config}:6: ReadUsers=no-such-user: there is no such user" in daemon.log()
+        with connect(daemon.reader, ALICE) as alice:
+            refused(alice.ask(wire.STAT, wire.uri("a")), "a")
+
+
+def test_bus():
+    """There too a peer has its user and its groups; only root changes something."""
+    with Bus() as bus, open_daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}) as daemon:
+        fill(daemon)
+
+        def ask(uri, uid, groups=()):
+            return bus.busctl("call", NAME, PATH, INTERFACE, "GetInfo", "s", uri, uid=uid, groups=groups)
+
+        assert json.loads(ask("alice/1", ALICE).stdout)["data"][0]["size"]["data"] == 4
+        for uri in ("alice/1", "alice/none"):
+            result = ask(uri, BOB)
+            assert result.returncode != 0
+            assert f"{uri}: The rules of namespace alice do not permit GetInfo to uid {BOB}." in result.stderr, result
+        assert ask("alice/shared/1", BOB).returncode == 0 and ask("open/1", BOB).returncode == 0
+        assert "There is no such object" in ask("alice/none", ALICE).stderr
+        assert "namespace team" in ask("team/1", CAROL).stderr
+        assert ask("team/1", CAROL, groups=(7, TEAM)).returncode == 0
+        assert ask("nobody/1", 0).returncode == 0
+        assert "namespace nobody" in ask("nobody/1", OVERFLOW).stderr
+        said = re.findall(r"Refused a stat in namespace ([a-z]+) to uid (\d+): ", daemon.log())
+        assert said == [("alice", str(BOB)), ("team", str(CAROL)), ("nobody", str(OVERFLOW))], said
+
+        assert "Not permitted" not in bus.call("PutBytes", "saya{ss}a{sv}", "alice/2", 1, 65, 0, 0, uid=0)
+        assert "PutBytes is not permitted" in bus.fail("PutBytes", "saya{ss}a{sv}", "alice/2", 1, 65, 0, 0, uid=ALICE)
+        bus.call("Remove", "sa{sv}", "alice/2", 0, uid=0)
+
+
+if os.geteuid() != 0:
+    tap.skip_all("needs root, to be other users")
+tap.run(globals())
