@@ -22,6 +22,7 @@ struct bus {
         struct calls *calls;
         sd_bus *bus;
         char *name;
+        uint64_t n_messages;
 };
 
 static int method_put_bytes(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
@@ -135,6 +136,13 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
+static int count_message(_unused_ sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        bus->n_messages++;
+        return 0;
+}
+
 static int on_disconnected(_unused_ sd_bus_message *message,
                            _unused_ void *userdata,
                            _unused_ sd_bus_error *error) {
@@ -189,6 +197,9 @@ static int connect_bus(struct bus *bus, sd_event *event) {
         r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_PATH, BUS_INTERFACE, vtable, bus);
         if (r < 0)
                 return r;
+        r = sd_bus_add_filter(bus->bus, NULL, count_message, bus);
+        if (r < 0)
+                return r;
         r = log_control_add(bus->bus);
         if (r < 0)
                 return r;
@@ -235,6 +246,22 @@ int bus_new(struct bus **ret,
 
         *ret = TAKE_PTR(bus);
         return 0;
+}
+
+uint64_t bus_count_messages(const struct bus *bus) {
+        return bus ? bus->n_messages : 0;
+}
+
+bool bus_is_busy(const struct bus *bus) {
+        return bus && calls_are_under_way(bus->calls);
+}
+
+void bus_release_name(struct bus *bus) {
+        if (!bus || sd_bus_release_name(bus->bus, bus->name) < 0)
+                return;
+
+        while (sd_bus_process(bus->bus, NULL) > 0)
+                ;
 }
 
 void bus_free(struct bus *bus) {

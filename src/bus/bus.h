@@ -33,6 +33,14 @@ int bus_new(struct bus **ret,
             struct server *server,
             const struct bus_config *config);
 
+/* How many messages have come so far; 0 for NULL. */
+uint64_t bus_count_messages(const struct bus *bus);
+/* Whether calls are under way. NULL is not busy. */
+bool bus_is_busy(const struct bus *bus);
+/* Gives the name back and begins what was sent to it before: a later call is for whoever takes the name next.
+ * Blocks on the bus. NULL is fine. */
+void bus_release_name(struct bus *bus);
+
 /* Waits for the changes that were begun, answers them, and gives the name back. NULL is fine. */
 void bus_free(struct bus *bus);
 DEFINE_CLEANUP(struct bus, bus_free)

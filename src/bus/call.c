@@ -78,6 +78,10 @@ static int call_new(struct call **ret, struct calls *calls, sd_bus_message *mess
         return 0;
 }
 
+bool calls_are_under_way(const struct calls *calls) {
+        return calls->n_changes > 0 || calls->n_asks > 0;
+}
+
 static bool is_full(struct calls *calls, enum access_verb verb) {
         return (verb == ACCESS_STAT ? calls->n_asks : calls->n_changes) >= CALLS_MAX;
 }

@@ -4,6 +4,7 @@
 /* The methods that concern one object, from the message to the reply. What may block on the disk runs on the
  * one thread of a pool, so that calls are done in the order in which they came. */
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
 
@@ -31,6 +32,8 @@ int calls_new(struct calls **ret,
 /* Waits until what was begun is done and answered; refuses the rest. NULL is fine. */
 void calls_free(struct calls *calls);
 DEFINE_CLEANUP(struct calls, calls_free)
+
+bool calls_are_under_way(const struct calls *calls);
 
 /* Handlers: answer the message at once or later. What sd-bus handlers return. */
 int calls_put_bytes(struct calls *calls, sd_bus_message *message);

@@ -75,6 +75,7 @@ struct config {
         uint64_t idle_timeout_usec;  /* IdleTimeoutSec=; UINT64_MAX: never */
         uint64_t write_timeout_usec; /* WriteTimeoutSec=; a client that takes nothing for so long is dropped;
                                         UINT64_MAX: never */
+        uint64_t exit_idle_usec;     /* ExitIdleSec=; UINT64_MAX: never */
         int log_level;               /* LogLevel=: syslog's number */
 
         struct config_namespace *namespaces; /* in the order in which they were begun */

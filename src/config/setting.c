@@ -32,6 +32,7 @@ const struct setting settings[] = {
         SERVER("MaxOutput", "4M", SETTING_SIZE, "64K", "1G", output_max),
         SERVER("IdleTimeoutSec", "10min", SETTING_TIME, "1s", "infinity", idle_timeout_usec),
         SERVER("WriteTimeoutSec", "30s", SETTING_TIME, "1s", "infinity", write_timeout_usec),
+        SERVER("ExitIdleSec", "infinity", SETTING_TIME, "1s", "infinity", exit_idle_usec),
         SERVER("LogLevel", "info", SETTING_LEVEL, NULL, NULL, log_level),
 
         NAMESPACE("Prefix", "", SETTING_PREFIX, NULL, NULL, prefix),

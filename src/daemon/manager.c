@@ -11,6 +11,7 @@
 
 #include "bus.h"
 #include "clock.h"
+#include "idle.h"
 #include "log.h"
 #include "macro.h"
 #include "message-ids.h"
@@ -33,6 +34,7 @@ struct manager {
         struct server *server;
         struct watchdog *watchdog; /* NULL: nobody watches */
         struct bus *bus;           /* NULL: there is none here */
+        struct idle *idle;
         uint64_t status_objects;
         unsigned status_sessions;
         bool draining;
@@ -162,6 +164,7 @@ static int reload(char **ret_text, void *userdata) {
         server_reconfigure(manager->server, &server_config);
         server_set_rules(manager->server, rules);
         log_set_level(config.log_level);
+        (void) idle_set_timeout(manager->idle, config.exit_idle_usec);
         config_done(&manager->config);
         manager->config = config_take(&config);
 
@@ -204,6 +207,23 @@ static void on_drained(void *userdata) {
         (void) sd_event_exit(manager->event, 0);
 }
 
+static void drain(struct manager *manager) {
+        manager->draining = true;
+        (void) sd_notify(false, "STOPPING=1\nSTATUS=Answering what was asked");
+        server_drain(manager->server, DRAIN_USEC, on_drained, manager);
+}
+
+static void on_idle(void *userdata) {
+        struct manager *manager = userdata;
+
+        if (manager->draining)
+                return;
+
+        log_info("Nobody has needed this for a while: the next client starts it again.");
+        drain(manager);
+        bus_release_name(manager->bus);
+}
+
 static int on_stop(_unused_ sd_event_source *source,
                    _unused_ const struct signalfd_siginfo *info,
                    void *userdata) {
@@ -212,9 +232,7 @@ static int on_stop(_unused_ sd_event_source *source,
         if (manager->draining) /* asked a second time: at once */
                 return sd_event_exit(manager->event, 0);
 
-        manager->draining = true;
-        (void) sd_notify(false, "STOPPING=1\nSTATUS=Answering what was asked");
-        server_drain(manager->server, DRAIN_USEC, on_drained, manager);
+        drain(manager);
         return 0;
 }
 
@@ -360,6 +378,11 @@ int manager_new(struct manager **ret,
         r = add_listeners(manager, sockets);
         if (r < 0)
                 return r;
+        r = idle_new(&manager->idle, manager->event, manager->server, manager->bus, on_idle, manager);
+        if (r >= 0)
+                r = idle_set_timeout(manager->idle, manager->config.exit_idle_usec);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The time without clients can't be watched: %m");
 
         log_started(manager, described);
         tell_status(manager, "READY=1\n");
@@ -380,6 +403,7 @@ void manager_free(struct manager *manager) {
         if (!manager)
                 return;
 
+        idle_free(manager->idle);
         bus_free(manager->bus);
         watchdog_free(manager->watchdog);
         server_free(manager->server);

@@ -41,6 +41,7 @@ struct server {
 
         struct user *users[USER_BUCKETS];
         unsigned n_sessions; /* atomic */
+        uint64_t n_connections;
         uint64_t n_refused;  /* atomic, relaxed */
 
         struct log_ratelimit refused_limit, dropped_limit, accept_limit;

@@ -230,6 +230,10 @@ unsigned server_get_sessions(struct server *server) {
         return __atomic_load_n(&server->n_sessions, __ATOMIC_RELAXED);
 }
 
+uint64_t server_count_connections(const struct server *server) {
+        return server->n_connections;
+}
+
 void server_log_peer(struct log_ratelimit *limit,
                      int error,
                      const char *message_id,
@@ -313,6 +317,7 @@ void server_take_connection(struct server *server, int fd, enum access_role role
         struct worker *worker;
         struct user *user;
 
+        server->n_connections++;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) {
                 log_errno(LOG_WARNING, errno, "Can't tell who connected: %m");
                 (void) close_fd(fd);

@@ -74,6 +74,8 @@ DEFINE_CLEANUP(struct server, server_free)
 void server_ask_alive(struct server *server, void (*answered)(void *userdata), void *userdata);
 
 unsigned server_get_sessions(struct server *server);
+/* How many clients have connected so far, those included that were refused. */
+uint64_t server_count_connections(const struct server *server);
 
 /* Every counter of the server and its store, by name, in a fixed order: what the stats verb and the bus show.
  */

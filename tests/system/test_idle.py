@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon that exits when nobody needs it, and who comes at that moment."""
+
+import pathlib
+import sys
+import threading
+import time
+
+import container
+import tap
+
+container.enter_namespaces()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+
+from host import SOCKETS, Host, wait_until  # noqa: E402, pylint: disable=wrong-import-position
+import wire  # noqa: E402, pylint: disable=wrong-import-position
+
+IDLE_SECONDS = 1
+ROUNDS, CLIENTS = 20, 50
+
+
+def is_gone(host):
+    return host.property("objmapper.service", "ActiveState") == "inactive"
+
+
+def test_exits_and_comes_back(host):
+    host.start_again()
+    host.put("kept", "bytes")
+    wait_until(lambda: is_gone(host))
+    assert host.property("objmapper.service", "Result") == "success"
+    assert all(host.is_active(socket) for socket in SOCKETS)
+    assert host.get("kept") == b"bytes"
+    wait_until(lambda: is_gone(host))
+    # A call on the bus needs it just as well.
+    assert '"store_objects" t 1' in host.busctl("GetStats").stdout
+
+
+def test_stays_for_a_session(host):
+    host.start_again()
+    host.put("kept", "bytes")
+    with wire.Peer(str(host.path("/run/objmapper/objmapper.sock"))) as peer:
+        pid = host.property("objmapper.service", "MainPID")
+        time.sleep(3 * IDLE_SECONDS)
+        assert peer.ask(wire.GET, wire.uri("kept")).body == b"bytes"
+        assert host.property("objmapper.service", "MainPID") == pid
+    wait_until(lambda: is_gone(host))
+
+
+def test_serves_who_comes_at_that_moment(host):
+    host.start_again()
+    host.put("kept", "bytes")
+    path = str(host.path("/run/objmapper/objmapper.sock"))
+    failures, served, pids = [], [], set()
+
+    def get(delay):
+        time.sleep(delay)
+        try:
+            with wire.Peer(path) as peer:
+                served.append(peer.ask(wire.GET, wire.uri("kept")).body)
+        except Exception as error:  # pylint: disable=broad-except
+            failures.append(repr(error))
+
+    # After the last session has closed: earlier when it was too late, later when it was too early.
+    start, step = 1.25 * IDLE_SECONDS, 0.1
+    for _ in range(ROUNDS):
+        before = host.property("objmapper.service", "MainPID")
+        clients = [threading.Thread(target=get, args=(start + 0.04 * i / CLIENTS,)) for i in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        pid = host.property("objmapper.service", "MainPID")
+        start += step if pid == before else -step
+        pids.add(pid)
+        step = max(step * 0.8, 0.02)
+    assert not failures, failures[:5]
+    assert len(served) == ROUNDS * CLIENTS and set(served) == {b"bytes"}
+    print(f"# {len(served)} served by {len(pids)} daemons")
+    assert len(pids) > 1, "it never exited at that moment"
+
+
+with Host(files={"/etc/objmapper/objmapper.conf.d/test.conf": f"[Server]\nExitIdleSec={IDLE_SECONDS}s\n"}) as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)
