@@ -32,9 +32,10 @@ void config_done(struct config *config) {
                 namespace_done(&config->namespaces[i]);
         free(config->namespaces);
         free(config->store_directory);
+        free(config->cache_path);
         config->namespaces = NULL;
         config->n_namespaces = 0;
-        config->store_directory = NULL;
+        config->store_directory = config->cache_path = NULL;
 }
 
 struct config config_take(struct config *config) {
@@ -42,7 +43,7 @@ struct config config_take(struct config *config) {
 
         config->namespaces = NULL;
         config->n_namespaces = 0;
-        config->store_directory = NULL;
+        config->store_directory = config->cache_path = NULL;
         return taken;
 }
 

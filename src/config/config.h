@@ -59,9 +59,11 @@ struct config_namespace {
 
 struct config {
         /* [Store] */
-        char *store_directory;      /* StoreDirectory=; NULL: the daemon's default */
-        uint64_t object_max;        /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
-        uint64_t expired_keep_usec; /* ExpiredKeepSec=; UINT64_MAX: for ever */
+        char *store_directory;               /* StoreDirectory=; NULL: the daemon's default */
+        uint64_t object_max;                 /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
+        uint64_t expired_keep_usec;          /* ExpiredKeepSec=; UINT64_MAX: for ever */
+        char *cache_path;                    /* CachePath=; NULL: none */
+        struct config_amount cache_path_max; /* CachePathSize= */
 
         /* [Server] */
         uint64_t workers;                  /* Workers=; 0: one per processor */

@@ -21,6 +21,8 @@ const struct setting settings[] = {
         STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
         STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
         STORE("ExpiredKeepSec", "10min", SETTING_TIME, "0", "infinity", expired_keep_usec),
+        STORE("CachePath", "", SETTING_PATH, NULL, NULL, cache_path),
+        STORE("CachePathSize", "80%", SETTING_AMOUNT, NULL, NULL, cache_path_max),
 
         SERVER("Workers", "0", SETTING_COUNT, "0", "256", workers),
         SERVER("MaxConnections", "16384", SETTING_COUNT, "1", "1000000", connections_max),

@@ -17,6 +17,7 @@
 #include "message-ids.h"
 #include "namespaces.h"
 #include "server.h"
+#include "store.h"
 #include "version.h"
 #include "watchdog.h"
 
@@ -124,11 +125,15 @@ static void keep_fixed(struct config *old, struct config *new) {
                 log_notice("MaxObjectSize= has changed: that counts from the next restart.");
         if (old->expired_keep_usec != new->expired_keep_usec)
                 log_notice("ExpiredKeepSec= has changed: that counts from the next restart.");
+        if (!same_path(old->cache_path, new->cache_path))
+                log_notice("CachePath= has changed: that counts from the next restart.");
         if (old->workers != new->workers)
                 log_notice("Workers= has changed: that counts from the next restart.");
 
         free(new->store_directory);
         new->store_directory = TAKE_PTR(old->store_directory);
+        free(new->cache_path);
+        new->cache_path = TAKE_PTR(old->cache_path);
         new->object_max = old->object_max;
         new->expired_keep_usec = old->expired_keep_usec;
         new->workers = old->workers;
@@ -163,6 +168,7 @@ static int reload(char **ret_text, void *userdata) {
         server_config = server_config_from(&config);
         server_reconfigure(manager->server, &server_config);
         server_set_rules(manager->server, rules);
+        store_reconfigure(manager->storage, &config);
         log_set_level(config.log_level);
         (void) idle_set_timeout(manager->idle, config.exit_idle_usec);
         config_done(&manager->config);

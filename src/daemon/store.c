@@ -59,6 +59,15 @@ int store_find(char **ret, const struct config *config, bool user, const char *i
         return *ret ? 0 : -ENOMEM;
 }
 
+static void log_cache_unusable(int error, const struct log_field *fields, size_t n_fields) {
+        const char *text = error == -EBUSY       ? "CachePath= is in use by another process"
+                           : error == -ENOTEMPTY ? "CachePath= has files of something else in it"
+                                                 : "CachePath= can't be used";
+
+        log_write(LOG_ERR, error, MESSAGE_CACHE_FAILED, fields, n_fields,
+                  "%s, the store serves all objects: %m", text);
+}
+
 static void on_event(enum storage_event event,
                      const void *uri,
                      size_t uri_size,
@@ -100,6 +109,23 @@ static void on_event(enum storage_event event,
                           "The store %s was upgraded to a newer format; its dictionary as it was is kept in "
                           "dictionary/data.mdb.%" PRIu64 ".",
                           directory, count);
+                break;
+        case STORAGE_EVENT_CACHE_UNUSABLE:
+                log_cache_unusable(error, fields, n_fields);
+                break;
+        case STORAGE_EVENT_CACHE_VIEW_UNUSABLE:
+                log_write(LOG_WARNING, error, MESSAGE_VIEW_UNUSABLE, fields, n_fields,
+                          "$OBJMAPPER_CACHE_VIEW is no read-only view of CachePath=, copies are opened "
+                          "directly: "
+                          "%m");
+                break;
+        case STORAGE_EVENT_CACHE_FAILED:
+                log_write(LOG_WARNING, error, MESSAGE_CACHE_FAILED, fields, n_fields,
+                          "Objects can't be copied to CachePath=, the store serves them: %m");
+                break;
+        case STORAGE_EVENT_CACHE_RECOVERED:
+                log_write(LOG_NOTICE, 0, MESSAGE_CACHE_RECOVERED, fields, n_fields,
+                          "Objects can be copied to CachePath= again.");
                 break;
         case STORAGE_EVENT_SWEPT:
                 if (count > 0)
@@ -145,6 +171,16 @@ static void log_open_failure(const char *directory, int error) {
         }
 }
 
+static struct storage_amount amount_from(const struct config_amount *amount) {
+        return (struct storage_amount){ amount->bytes, amount->percent };
+}
+
+void store_reconfigure(struct storage *storage, const struct config *config) {
+        struct storage_amount cache_path_max = amount_from(&config->cache_path_max);
+
+        storage_set_cache_path_max(storage, &cache_path_max);
+}
+
 int store_open(struct storage **ret, const char *directory, const struct config *config) {
         const struct storage_config storage_config = {
                 .directory = directory,
@@ -152,6 +188,9 @@ int store_open(struct storage **ret, const char *directory, const struct config 
                 .inline_max = SIZE_MAX,
                 .object_max = config->object_max == UINT64_MAX ? 0 : config->object_max,
                 .expired_keep_usec = config->expired_keep_usec,
+                .cache_path = config->cache_path,
+                .cache_view = getenv("OBJMAPPER_CACHE_VIEW"),
+                .cache_path_max = amount_from(&config->cache_path_max),
                 .on_event = on_event,
                 .userdata = (void *) directory,
         };
@@ -170,6 +209,11 @@ int store_open(struct storage **ret, const char *directory, const struct config 
                           "re-open "
                           "what they get for writing.",
                           directory);
+        if (storage_config.cache_path && !storage_config.cache_view)
+                log_write(LOG_NOTICE, 0, MESSAGE_VIEW_UNUSABLE, &store, 1,
+                          "There is no read-only view of CachePath=: clients of the daemon's own user could "
+                          "re-open "
+                          "what they get for writing.");
 
         return 0;
 }

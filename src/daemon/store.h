@@ -12,3 +12,6 @@ int store_find(char **ret, const struct config *config, bool user, const char *i
 
 /* Opens it. directory has to outlive it. What goes wrong is logged, in words; errors of storage_init(). */
 int store_open(struct storage **ret, const char *directory, const struct config *config);
+
+/* What a new configuration changes of it. */
+void store_reconfigure(struct storage *storage, const struct config *config);

@@ -4,8 +4,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #include "job.h"
 #include "macro.h"
@@ -16,12 +18,23 @@
 #define PROBE_STEP ((uint64_t) 128 << 10)
 #define READ_SIZE  ((size_t) 64 << 10)
 
+/* A tmpfs can't be asked what is in memory, but all of it is. */
+static bool is_in_memory(int fd) {
+        struct statfs fs;
+
+        return fstatfs(fd, &fs) >= 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 ssize_t cold_read(int fd, void *buffer, size_t size, uint64_t offset) {
         ssize_t n = preadv2(fd, &(struct iovec){ buffer, size }, 1, (off_t) offset, RWF_NOWAIT);
 
-        if (n < 0)
-                return errno == EOPNOTSUPP || errno == ENOSYS ? -EAGAIN : -errno;
-        return n;
+        if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+                if (!is_in_memory(fd))
+                        return -EAGAIN;
+                n = pread(fd, buffer, size, (off_t) offset);
+        }
+
+        return n < 0 ? -errno : n;
 }
 
 bool cold_is_cached(int fd, uint64_t offset, uint64_t size) {

@@ -99,6 +99,10 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("store_sweeps", stats.sweeps, userdata);
         visit("store_swept", stats.swept, userdata);
         visit("store_foreign", stats.foreign, userdata);
+        visit("fast_hits", stats.fast_hits, userdata);
+        visit("fast_misses", stats.fast_misses, userdata);
+        visit("fast_bytes", stats.fast_bytes, userdata);
+        visit("fast_objects", stats.fast_objects, userdata);
 }
 
 void server_visit_counters(struct server *server, visit_fn visit, void *userdata) {

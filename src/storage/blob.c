@@ -211,7 +211,7 @@ int blob_publish(struct blobs *blobs, int fd, uint64_t staged, uint64_t blob) {
 }
 
 int blobs_sync(struct blobs *blobs) {
-        if (blobs->is_folder_new && fsync(blobs->fd) < 0)
+        if (blobs->is_folder_new && !blobs->is_volatile && fsync(blobs->fd) < 0)
                 return -errno;
         blobs->is_folder_new = false;
 
@@ -220,7 +220,7 @@ int blobs_sync(struct blobs *blobs) {
 
                 if (folder->fd < 0)
                         continue;
-                if (fsync(folder->fd) < 0)
+                if (!blobs->is_volatile && fsync(folder->fd) < 0)
                         return -errno;
                 close_fdp(&folder->fd);
         }

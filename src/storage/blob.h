@@ -17,6 +17,7 @@ struct blobs {
         bool is_view_lost; /* atomic: the view is not to be used any more */
         int staging_fd;    /* where files are made that can't be made without a name; -EBADF: not needed */
         uint64_t n_staged; /* atomic */
+        bool is_volatile;  /* names need not outlive the machine's power: they are not synced */
 
         /* The writer's: folders with names that are not synced yet. */
         struct blob_folder {

@@ -92,7 +92,7 @@ static void count_hit(struct storage *storage, const struct key *key, struct sto
                 writer_expect_usage(storage->writer);
 }
 
-static int open_body(struct storage *storage, uint64_t blob, uint64_t size) {
+static int open_blob(struct storage *storage, uint64_t blob, uint64_t size) {
         int fd = blob_open(&storage->blobs, blob, size);
 
         if (fd != -EXDEV)
@@ -103,6 +103,22 @@ static int open_body(struct storage *storage, uint64_t blob, uint64_t size) {
                 storage_tell(storage, STORAGE_EVENT_VIEW_UNUSABLE, NULL, 0, -EXDEV);
 
         return blob_open(&storage->blobs, blob, size);
+}
+
+static int open_body(struct storage *storage,
+                     uint64_t blob,
+                     const struct storage_info *info,
+                     const void *uri,
+                     size_t uri_size) {
+        int fd = storage->fast ? fast_open(storage->fast, blob, info->size) : -ENOENT;
+
+        if (fd >= 0)
+                return fd;
+
+        fd = open_blob(storage, blob, info->size);
+        if (fd >= 0 && storage->fast)
+                fast_want(storage->fast, blob, info, uri, uri_size);
+        return fd;
 }
 
 int storage_get(struct storage *storage,
@@ -146,7 +162,7 @@ int storage_get(struct storage *storage,
                 }
 
                 if (r == 0 && found.blob != 0)
-                        r = object->fd = open_body(storage, found.blob, object->info.size);
+                        r = object->fd = open_body(storage, found.blob, &object->info, uri, uri_size);
                 if (r >= 0) {
                         count_hit(storage, &found.key, &object->info);
                         return object->fd >= 0 ? 0 : r;

@@ -41,8 +41,19 @@ enum storage_event {
         STORAGE_EVENT_VIEW_UNUSABLE, /* bodies are opened directly: the view is not the same folder or not
                                         read-only */
         STORAGE_EVENT_UPGRADED, /* from version count: its dictionary is kept in dictionary/data.mdb.VERSION */
+        STORAGE_EVENT_CACHE_UNUSABLE, /* there are no copies at cache_path: another process has it (-EBUSY), it has
+                                         files of something else (-ENOTEMPTY), or it can't be used */
+        STORAGE_EVENT_CACHE_VIEW_UNUSABLE, /* copies are opened directly: as VIEW_UNUSABLE */
+        STORAGE_EVENT_CACHE_FAILED, /* a copy can't be made: error says why; once per change of state */
+        STORAGE_EVENT_CACHE_RECOVERED,
         STORAGE_EVENT_SWEPT, /* count blobs that an earlier process left over were removed; error: why not all,
                                 or 0 */
+};
+
+/* Bytes, or a share of the file system that they are on. */
+struct storage_amount {
+        uint64_t bytes;   /* UINT64_MAX: no limit */
+        unsigned percent; /* not 0: this share counts, and not bytes */
 };
 
 struct storage_config {
@@ -53,6 +64,10 @@ struct storage_config {
                                   2,000 */
         uint64_t object_max;   /* bytes of one body; 0: no limit */
         uint64_t expired_keep_usec; /* an expired object is cleared so long after; UINT64_MAX: never */
+        const char *cache_path; /* a folder on a faster file system for copies of bodies that are got often; it
+                                   exists, and belongs to one process at a time. NULL: none */
+        const char *cache_view; /* a read-only bind mount of it to open copies through; NULL: none */
+        struct storage_amount cache_path_max; /* for copies */
         void (*on_event)(enum storage_event event,
                          const void *uri,
                          size_t uri_size,
@@ -93,6 +108,9 @@ void storage_cleanup(struct storage *storage);
 DEFINE_CLEANUP(struct storage, storage_cleanup)
 
 uint64_t storage_get_id(struct storage *storage);
+
+/* Another limit for the copies at cache_path; what is too much goes soon. */
+void storage_set_cache_path_max(struct storage *storage, const struct storage_amount *max);
 
 /* What a get brings. Zero it (STORAGE_OBJECT_INIT) before the first use and keep it for the next get: its
  * buffer is used again. One thread at a time. */
@@ -283,10 +301,14 @@ struct storage_stats {
         uint64_t commits; /* transactions */
         uint64_t changes; /* changes in them */
         uint64_t bytes_put;
-        uint64_t generation; /* the newest */
-        uint64_t sweeps;     /* 1 once all that an earlier process left over was looked for */
-        uint64_t swept;      /* blobs of no object that an earlier process left over, removed */
-        uint64_t foreign;    /* files among the blobs that are not the store's: they are left alone */
+        uint64_t generation;  /* the newest */
+        uint64_t sweeps;      /* 1 once all that an earlier process left over was looked for */
+        uint64_t swept;       /* blobs of no object that an earlier process left over, removed */
+        uint64_t foreign;     /* files among the blobs that are not the store's: they are left alone */
+        uint64_t fast_hits;   /* bodies opened as copies at cache_path */
+        uint64_t fast_misses; /* ... that had none there */
+        uint64_t fast_bytes;  /* that copies take there */
+        uint64_t fast_objects;
 };
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret);

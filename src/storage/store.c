@@ -297,6 +297,12 @@ static int open_store(struct storage *storage, const struct storage_config *conf
                         storage_tell(storage, STORAGE_EVENT_VIEW_UNUSABLE, NULL, 0, r);
         }
 
+        if (config->cache_path) {
+                r = fast_new(&storage->fast, storage, config);
+                if (r < 0)
+                        storage_tell(storage, STORAGE_EVENT_CACHE_UNUSABLE, NULL, 0, r);
+        }
+
         r = usage_new(&storage->usage);
         if (r < 0)
                 return r;
@@ -357,8 +363,12 @@ void storage_cleanup(struct storage *storage) {
 
         if (storage->sweeper)
                 sweeper_free(storage->sweeper);
+        if (storage->fast)
+                fast_stop(storage->fast); /* it may submit changes, and the writer drops copies until its end */
         if (storage->writer)
                 writer_free(storage->writer);
+        if (storage->fast)
+                fast_free(storage->fast);
         if (storage->usage)
                 usage_free(storage->usage);
         if (storage->accounts)
@@ -369,6 +379,11 @@ void storage_cleanup(struct storage *storage) {
         close_fdp(&storage->lock_fd); /* the last: whoever gets the lock finds the rest free */
         (void) pthread_mutex_destroy(&storage->damaged_mutex);
         free(storage);
+}
+
+void storage_set_cache_path_max(struct storage *storage, const struct storage_amount *max) {
+        if (storage->fast)
+                fast_set_max(storage->fast, max);
 }
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret) {

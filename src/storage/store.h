@@ -10,6 +10,7 @@
 #include "blob.h"
 #include "clock.h"
 #include "dictionary.h"
+#include "fast.h"
 #include "storage.h"
 #include "sweep.h"
 #include "usage.h"
@@ -23,6 +24,7 @@ struct storage_hooks {
         uint64_t clock_look_usec;             /* 0: a minute */
         uint64_t sweep_rest_usec;             /* 0: 10 ms */
         unsigned rebuild_step;                /* records in one transaction; 0: 2,048 */
+        uint64_t fast_pause_usec;             /* 0: 10 s */
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
         void *userdata;
@@ -56,6 +58,7 @@ struct storage {
         struct usage *usage;
         struct writer *writer;
         struct sweeper *sweeper;
+        struct fast *fast;          /* NULL: there are no copies */
         struct storage_stats stats; /* each number atomic */
 
         pthread_mutex_t damaged_mutex;

@@ -105,6 +105,8 @@ void writer_unlink(struct writer *writer) {
 
         for (size_t i = 0; i < batch->n_unlinked; i++)
                 blob_unlink(blobs, batch->unlinked[i]);
+        for (size_t i = 0; writer->storage->fast && i < batch->n_unlinked; i++)
+                fast_drop(writer->storage->fast, batch->unlinked[i]);
 
         /* Those that still get names stay. */
         for (size_t i = 0; i < batch->n_emptied; i++)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """SIGKILL at random moments, under load: what was acknowledged is there afterwards, and nothing else.
 
-usage: crash.py ROUNDS [SECONDS]    at most so many rounds, for about so long
+usage: crash.py ROUNDS [SECONDS [cache]]    at most so many rounds, for about so long; with copies of what is hot
 
 CRASH_SEED= and CRASH_ROUNDS= replay: see rounds.py."""
 
@@ -15,8 +15,16 @@ from rounds import Run
 
 
 def test_crash():
-    with Daemon() as daemon:
-        Run(daemon).all(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else float("inf"))
+    with Daemon(start=False) as daemon:
+        has_cache = "cache" in sys.argv
+        if has_cache:  # hardly any room
+            cache = daemon.base / "cache"
+            cache.mkdir()
+            daemon.configure(f"[Store]\nCachePath={cache}\nCachePathSize=1M")
+        daemon.start()
+        run = Run(daemon)
+        run.all(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else float("inf"))
+        assert bool(run.fast_hits) == has_cache
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ class Run:
         self.etags = Etags()
         self.crew = Crew(daemon, self.shared)
         self.rounds = self.in_flight = self.start_kills = self.made = self.unmade = 0
+        self.fast_hits = 0
 
     def answers(self):
         return sum(self.shared.answers)
@@ -104,6 +105,7 @@ class Run:
             assert time.monotonic() < end, f"slow: {self.changes()} changes of {target}"
             time.sleep(0.001)
         time.sleep(delay)
+        self.fast_hits += common.stats(self.daemon)["fast_hits"]
         self.strike(choice)
         self.rounds += 1
         self.in_flight += sum(self.crew.hear("done", self.etags)) > 0
@@ -167,7 +169,7 @@ class Run:
         return (f"seed {self.seed}: {self.rounds} {self.blow} (and {self.start_kills} kills while starting), "
                 f"{self.answers()} operations ({self.changes()} of them changes), {between} between {self.blow}; "
                 f"a commit in flight at {self.in_flight} of them; of the changes under way {self.made} were made and {self.unmade} were not; "
-                f"{len(self.etags.generations)} generations seen")
+                f"{len(self.etags.generations)} generations seen; {self.fast_hits} gets of copies")
 
     def all(self, rounds, seconds=float("inf")):
         """So many rounds at most, for about so long, and what is to be said at the end."""
