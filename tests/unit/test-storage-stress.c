@@ -41,6 +41,7 @@
         X(storage_put)             \
         X(storage_remove)          \
         X(storage_list)            \
+        X(storage_list_except)     \
         X(storage_get_stats)
 
 #define AS_NUMBER(function) CALL_##function,
@@ -433,6 +434,25 @@ static void do_list(struct worker *worker, unsigned uri) {
                        &listing));
 }
 
+static size_t skip(const void *uri, _unused_ size_t uri_size, _unused_ void *userdata) {
+        return ((const char *) uri)[0] == '1' ? 1 : 0;
+}
+
+static int visit_others(const void *uri, size_t uri_size, const struct storage_info *info, void *userdata) {
+        g_assert_cmpint(((const char *) uri)[0], !=, '1');
+        return visit(uri, uri_size, info, userdata);
+}
+
+static void do_list_except(struct worker *worker, _unused_ unsigned uri) {
+        struct listing listing = { .worker = worker };
+        struct storage_cursor cursor = {};
+
+        for (unsigned i = 0; i < URIS; i++)
+                listing.known[i] = know(worker->stress, i);
+        assert_ok(CALL(storage_list_except, worker->storage, "", 0, &cursor, 50, skip, visit_others,
+                       &listing));
+}
+
 static void do_stats(struct worker *worker, _unused_ unsigned uri) {
         struct storage_stats stats;
 
@@ -455,9 +475,10 @@ static const struct {
         void (*function)(struct worker *worker, unsigned uri);
         unsigned weight;
 } operations[] = {
-        { do_get, 40 },  { do_object_done, 5 }, { do_get_fd, 10 }, { do_get_mmap, 10 }, { do_get_info, 10 },
-        { do_put, 4 },   { do_remove, 3 },      { do_upload, 2 },  { do_change, 8 },    { do_submit, 30 },
-        { do_purge, 1 }, { do_list, 4 },        { do_stats, 4 },   { do_open, 3 },
+        { do_get, 40 },        { do_object_done, 5 }, { do_get_fd, 10 }, { do_get_mmap, 10 },
+        { do_get_info, 10 },   { do_put, 4 },         { do_remove, 3 },  { do_upload, 2 },
+        { do_change, 8 },      { do_submit, 30 },     { do_purge, 1 },   { do_list, 4 },
+        { do_list_except, 4 }, { do_stats, 4 },       { do_open, 3 },
 };
 
 static void do_any(struct worker *worker) {
