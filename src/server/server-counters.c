@@ -90,6 +90,8 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("store_gets", stats.gets, userdata);
         visit("store_hits", stats.hits, userdata);
         visit("store_puts", stats.puts, userdata);
+        visit("puts_visible", stats.puts_visible, userdata);
+        visit("puts_lost", stats.puts_lost, userdata);
         visit("store_removes", stats.removes, userdata);
         visit("store_expired", stats.expired, userdata);
         visit("store_commits", stats.commits, userdata);

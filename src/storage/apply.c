@@ -5,8 +5,19 @@
 #include "upload.h"
 #include "writer.h"
 
-static bool is_expired(const struct record *record, uint64_t now_usec) {
-        return record->info.expires_usec != 0 && record->info.expires_usec <= now_usec;
+int change_check(const struct storage_change *change, const struct storage_info *present, uint64_t now_usec) {
+        if (change->if_generation != 0) {
+                if (!present)
+                        return -ENOENT;
+                if (present->etag.generation != change->if_generation)
+                        return -ECANCELED;
+        }
+
+        /* An expired one counts as none. */
+        if (change->if_absent && present && (present->expires_usec == 0 || present->expires_usec > now_usec))
+                return -EEXIST;
+
+        return 0;
 }
 
 /* What is at a change's URI. */
@@ -40,12 +51,7 @@ static bool is_present(const struct place *place) {
 }
 
 static int check_generation(const struct place *place, const struct storage_change *change) {
-        if (change->if_generation == 0)
-                return 0;
-        if (!is_present(place))
-                return -ENOENT;
-
-        return place->record.info.etag.generation == change->if_generation ? 0 : -ECANCELED;
+        return change_check(change, is_present(place) ? &place->record.info : NULL, 0);
 }
 
 static uint64_t subtract(uint64_t a, uint64_t b) {
@@ -118,19 +124,29 @@ static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
         return ttl_usec;
 }
 
-/* The body's file gets its name once, even when the transaction is tried again. */
-static int publish(struct writer *writer, struct storage_change *change) {
-        struct storage_upload *upload = change->upload;
+int writer_prepare_put(struct writer *writer, struct storage_change *change, uint64_t now_usec) {
+        const struct storage_upload *upload = change->upload;
         int r;
 
-        if (upload->fd < 0 || change->blob != 0)
+        if (change->is_shown)
                 return 0;
 
-        r = blob_publish(&writer->storage->blobs, upload->fd, upload->staged, writer->next_blob);
-        if (r < 0)
-                return r;
+        if (upload->fd >= 0 && change->blob == 0) {
+                r = blob_publish(&writer->storage->blobs, upload->fd, upload->staged, writer->next_blob);
+                if (r < 0)
+                        return r;
+                change->blob = writer->next_blob++;
+        }
 
-        change->blob = writer->next_blob++;
+        change->info = (struct storage_info){
+                .etag.store_id = writer->storage->id,
+                .etag.generation = change->mark,
+                .etag.metadata_version = 1,
+                .size = upload->size,
+                .checksum = upload->checksum,
+                .stored_usec = now_usec,
+                .expires_usec = expires_after(now_usec, change->ttl_msec),
+        };
         return 0;
 }
 
@@ -142,31 +158,24 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
         struct place place;
         int r;
 
-        if (change->mark == 0) {
-                change->result = writer->put_error;
+        change->result = change->error;
+        if (change->result < 0)
                 return 0;
-        }
 
         r = find_place(writer, txn, change, &place);
         if (r < 0)
                 return r;
 
-        change->result = check_generation(&place, change);
-        if (change->result >= 0 && change->if_absent && is_present(&place) &&
-            !is_expired(&place.record, now_usec))
-                change->result = -EEXIST;
+        if (!change->is_shown)
+                change->result = change_check(change, is_present(&place) ? &place.record.info : NULL,
+                                              now_usec);
         if (change->result >= 0)
-                change->result = publish(writer, change);
+                change->result = writer_prepare_put(writer, change, now_usec);
         if (change->result < 0)
                 return 0;
 
         record = (struct record){
-                .info.etag.generation = change->mark,
-                .info.etag.metadata_version = 1,
-                .info.size = upload->size,
-                .info.checksum = upload->checksum,
-                .info.stored_usec = now_usec,
-                .info.expires_usec = expires_after(now_usec, change->ttl_msec),
+                .info = change->info,
                 .blob = change->blob,
                 .uri = change->uri,
                 .uri_size = change->uri_size,
@@ -190,7 +199,6 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
         batch->n_written++;
         batch->n_put++;
         batch->bytes_put += upload->size;
-        change->info = record.info;
         return 0;
 }
 
@@ -252,10 +260,14 @@ static int apply_remove(struct writer *writer, MDB_txn *txn, struct storage_chan
         return 0;
 }
 
+bool change_is_sound(const struct storage_change *change) {
+        return is_uri(change->uri, change->uri_size) && change->metadata_size <= STORAGE_METADATA_MAX;
+}
+
 int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
         int r;
 
-        if (!is_uri(change->uri, change->uri_size) || change->metadata_size > STORAGE_METADATA_MAX) {
+        if (!change_is_sound(change)) {
                 change->result = -EINVAL;
                 return 0;
         }

@@ -45,6 +45,25 @@ static int fill(struct storage *storage, const struct record *record, struct sto
         return 0;
 }
 
+struct fill_from {
+        struct storage *storage;
+        struct storage_object *object;
+        struct found *found;
+};
+
+static int fill_from_overlay(const struct record *record, void *userdata) {
+        struct fill_from *from = userdata;
+
+        /* A longer URI's key is not known before the commit: the gets until then are not counted. */
+        from->found->key.size = 0;
+        if (record->uri_size <= KEY_MAX) {
+                memcpy(from->found->key.data, record->uri, record->uri_size);
+                from->found->key.size = record->uri_size;
+        }
+        from->found->blob = record->blob;
+        return fill(from->storage, record, from->object);
+}
+
 static int look_up(struct storage *storage,
                    const void *uri,
                    size_t uri_size,
@@ -53,6 +72,11 @@ static int look_up(struct storage *storage,
         struct record record;
         MDB_txn *txn;
         int r;
+
+        r = overlay_find(storage->overlay, uri, uri_size, fill_from_overlay,
+                         &(struct fill_from){ storage, object, ret });
+        if (r != -ENOENT)
+                return r;
 
         r = dictionary_read_begin(storage->dictionary, &txn);
         if (r < 0)
@@ -88,7 +112,7 @@ static void count_hit(struct storage *storage, const struct key *key, struct sto
         uint64_t used_usec = MAX(clock_usec(CLOCK_REALTIME_COARSE), info->stored_usec);
 
         stats_add(&storage->stats.hits, 1);
-        if (usage_count(storage->usage, key, used_usec, info))
+        if (key->size > 0 && usage_count(storage->usage, key, used_usec, info))
                 writer_expect_usage(storage->writer);
 }
 

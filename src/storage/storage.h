@@ -10,7 +10,9 @@
  *
  * All functions may be called from any thread at any time between storage_init() and storage_cleanup(),
  * unless their comment says otherwise. Changes are made by one thread of the store, in the order they were
- * submitted, many in one transaction; a change that was reported as done survives SIGKILL and a power cut. */
+ * submitted, many in one transaction; a change that was reported as done survives SIGKILL and a power cut, but for
+ * a visible put, which may be missing after them if they come within the time of a commit; it is never there in
+ * part, and its generation is not used again. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -183,6 +185,8 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
 /* The body is whole: syncs it and fixes its checksum. Blocks on the disk. -EMSGSIZE: fewer bytes than were
  * said. No write after it. */
 int storage_upload_finish(struct storage_upload *upload);
+/* The same without the sync, which the store's thread makes up for before the commit: for visible puts. */
+int storage_upload_finish_unsynced(struct storage_upload *upload);
 uint64_t storage_upload_size(const struct storage_upload *upload);     /* bytes so far */
 uint64_t storage_upload_checksum(const struct storage_upload *upload); /* XXH3-64 of the bytes so far */
 /* Nothing of it remains. NULL is fine. */
@@ -206,12 +210,16 @@ struct storage_change {
         struct storage_upload *upload; /* STORAGE_PUT: finished; stays the caller's, of no use afterwards */
         const void *metadata;          /* STORAGE_PUT, STORAGE_SET_METADATA: replaces all that was there */
         size_t metadata_size;
-        uint64_t ttl_msec;      /* STORAGE_PUT: time to live; 0: for ever */
-        bool if_absent;         /* only when there is none (an expired one counts as none) */
+        uint64_t ttl_msec; /* STORAGE_PUT: time to live; 0: for ever */
+        bool visible;      /* STORAGE_PUT: done() is called as soon as gets find the object (not listings,
+                                   which show what is committed); the commit follows within some milliseconds.
+                                   When that fails the object is gone again, and what it replaced is back */
+        bool if_absent;    /* only when there is none (an expired one counts as none) */
         uint64_t if_generation; /* only when there is one of this generation; 0: whatever there is */
 
-        /* Called once, from the store's thread, when the change is durable or was refused. It must not block
-         * and may free the change. */
+        /* Called once, from the store's thread, when the change is durable (or visible, when that is what was
+         * asked for; too many at once wait for a commit) or was refused. It must not block and may free the
+         * change. */
         void (*done)(struct storage_change *change);
         void *userdata;
 
@@ -226,6 +234,8 @@ struct storage_change {
         struct storage_change *next; /* private */
         uint64_t mark;               /* private */
         uint64_t blob;               /* private */
+        int error;                   /* private: why it can't be made */
+        bool is_shown;               /* private: of the overlay, its info told */
 };
 
 /* Hands a change to the store's thread. Never blocks. */
@@ -296,10 +306,12 @@ struct storage_stats {
         uint64_t gets;             /* since the store was opened, as all below */
         uint64_t hits;
         uint64_t puts;
-        uint64_t removes; /* objects removed, purged ones included */
-        uint64_t expired; /* objects cleared since their time to live was over */
-        uint64_t commits; /* transactions */
-        uint64_t changes; /* changes in them */
+        uint64_t puts_visible; /* reported as done before their commit */
+        uint64_t puts_lost;    /* ... which then failed */
+        uint64_t removes;      /* objects removed, purged ones included */
+        uint64_t expired;      /* objects cleared since their time to live was over */
+        uint64_t commits;      /* transactions */
+        uint64_t changes;      /* changes in them */
         uint64_t bytes_put;
         uint64_t generation;  /* the newest */
         uint64_t sweeps;      /* 1 once all that an earlier process left over was looked for */

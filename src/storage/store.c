@@ -307,6 +307,10 @@ static int open_store(struct storage *storage, const struct storage_config *conf
         if (r < 0)
                 return r;
 
+        r = overlay_new(&storage->overlay);
+        if (r < 0)
+                return r;
+
         r = writer_new(&storage->writer, storage, &state);
         if (r < 0)
                 return r;
@@ -369,6 +373,7 @@ void storage_cleanup(struct storage *storage) {
                 writer_free(storage->writer);
         if (storage->fast)
                 fast_free(storage->fast);
+        overlay_free(storage->overlay);
         if (storage->usage)
                 usage_free(storage->usage);
         if (storage->accounts)

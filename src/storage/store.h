@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "dictionary.h"
 #include "fast.h"
+#include "overlay.h"
 #include "storage.h"
 #include "sweep.h"
 #include "usage.h"
@@ -25,6 +26,7 @@ struct storage_hooks {
         uint64_t sweep_rest_usec;             /* 0: 10 ms */
         unsigned rebuild_step;                /* records in one transaction; 0: 2,048 */
         uint64_t fast_pause_usec;             /* 0: 10 s */
+        uint64_t gather_usec;                 /* 0: 5 ms */
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
         void *userdata;
@@ -56,6 +58,7 @@ struct storage {
         struct dictionary *dictionary;
         struct accounts *accounts;
         struct usage *usage;
+        struct overlay *overlay;
         struct writer *writer;
         struct sweeper *sweeper;
         struct fast *fast;          /* NULL: there are no copies */

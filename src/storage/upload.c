@@ -118,7 +118,7 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
         return 0;
 }
 
-int storage_upload_finish(struct storage_upload *upload) {
+int storage_upload_finish_unsynced(struct storage_upload *upload) {
         assert(upload);
         assert(!upload->is_finished);
 
@@ -128,11 +128,23 @@ int storage_upload_finish(struct storage_upload *upload) {
                 return -EMSGSIZE;
 
         /* Whoever is handed a descriptor may open the file again through /proc, to read it. */
-        if (upload->fd >= 0 && (fchmod(upload->fd, 0444) < 0 || fdatasync(upload->fd) < 0))
+        if (upload->fd >= 0 && fchmod(upload->fd, 0444) < 0)
                 return upload->error = -errno;
 
         upload->checksum = XXH3_64bits_digest(upload->hash);
         upload->is_finished = true;
+        return 0;
+}
+
+int storage_upload_finish(struct storage_upload *upload) {
+        int r = storage_upload_finish_unsynced(upload);
+
+        if (r < 0)
+                return r;
+        if (upload->fd >= 0 && fdatasync(upload->fd) < 0)
+                return upload->error = -errno;
+
+        upload->is_synced = true;
         return 0;
 }
 
@@ -144,13 +156,17 @@ uint64_t storage_upload_checksum(const struct storage_upload *upload) {
         return upload->is_finished ? upload->checksum : XXH3_64bits_digest(upload->hash);
 }
 
+void storage_upload_release(struct storage_upload *upload) {
+        if (upload->staged != 0)
+                blob_unstage(&upload->storage->blobs, upload->staged);
+        close_fdp(&upload->fd);
+}
+
 void storage_upload_free(struct storage_upload *upload) {
         if (!upload)
                 return;
 
-        if (upload->staged != 0)
-                blob_unstage(&upload->storage->blobs, upload->staged);
-        close_fdp(&upload->fd);
+        storage_upload_release(upload);
         free(upload->buffer);
         (void) XXH3_freeState(upload->hash);
         free(upload);

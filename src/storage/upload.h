@@ -16,8 +16,17 @@ struct storage_upload {
         uint64_t size;
         uint64_t checksum; /* once finished */
         bool is_finished;
+        bool is_synced;  /* the file is */
         int error;       /* a write failed: the file's bytes are not to be trusted any more */
         uint8_t *buffer; /* of the store's inline_max bytes, while fd is -EBADF */
         int fd;
         uint64_t staged; /* the file's name until it is published; 0: it has none */
 };
+
+/* Whether the body is whole in a file that was not synced. */
+static inline bool storage_upload_is_unsynced(const struct storage_upload *upload) {
+        return upload->fd >= 0 && !upload->is_synced;
+}
+
+/* Closes the file. */
+void storage_upload_release(struct storage_upload *upload);

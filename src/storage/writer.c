@@ -2,6 +2,7 @@
 #include "writer.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <time.h>
 
 #include "clock.h"
@@ -11,6 +12,8 @@
 
 #define NUMBERS_BLOCK       65536 /* generations and blobs reserved at once */
 #define BATCH_BYTES_MAX     (8U << 20)
+#define BATCH_UNSYNCED_MAX  (64U << 20)
+#define GATHER_USEC         (5 * USEC_PER_MSEC)
 #define USAGE_INTERVAL_USEC (60 * USEC_PER_SEC)
 #define USAGE_STEP_MIN      512 /* objects whose use is written in one transaction, at least */
 
@@ -179,6 +182,9 @@ static int try_changes(struct writer *writer, struct storage_change **changes, s
 }
 
 static void report_changes(struct writer *writer, struct storage_change **changes, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                writer_hide(writer, changes[i]);
+
         /* After an I/O error nobody knows what the dictionary holds: better a blob too many. */
         for (size_t i = 0; i < n; i++)
                 if (changes[i]->result < 0 && changes[i]->result != -EIO && changes[i]->blob != 0)
@@ -189,12 +195,43 @@ static void report_changes(struct writer *writer, struct storage_change **change
                 changes[i]->done(changes[i]);
 }
 
+static struct storage_upload *unsynced_body(const struct storage_change *change) {
+        bool is_put = change->kind == STORAGE_PUT && change->error >= 0;
+
+        return is_put && storage_upload_is_unsynced(change->upload) ? change->upload : NULL;
+}
+
+/* Bodies whose upload left that to the store. The disk is given all of them before the first is waited for. A
+ * sync that fails is not tried again: it may succeed though what it was for is lost. */
+static void sync_bodies(struct writer *writer) {
+        for (size_t i = 0; i < writer->n_changes; i++) {
+                struct storage_upload *upload = unsynced_body(writer->changes[i]);
+
+                if (upload)
+                        (void) sync_file_range(upload->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        }
+
+        for (size_t i = 0; i < writer->n_changes; i++) {
+                struct storage_upload *upload = unsynced_body(writer->changes[i]);
+
+                if (!upload)
+                        continue;
+                if (fdatasync(upload->fd) < 0)
+                        writer->put_error = writer->changes[i]->error = -errno;
+                else
+                        upload->is_synced = true;
+        }
+}
+
 /* One change that can't be made must not fail the others: the transaction is tried with fewer of them, down
  * to one. But a sync that failed is not to be tried again: it may succeed though what it was for is lost. */
-static void make_changes(struct writer *writer, size_t n) {
+static void make_changes(struct writer *writer) {
         struct storage_change **changes = writer->changes;
-        size_t limit = n, failed;
+        size_t n = writer->n_changes, limit = n, failed;
         int r;
+
+        if (writer->unsynced > 0)
+                sync_bodies(writer);
 
         while (n > 0) {
                 size_t some = MIN(n, limit);
@@ -217,6 +254,10 @@ static void make_changes(struct writer *writer, size_t n) {
                 changes += some;
                 n -= some;
         }
+
+        writer->n_changes = writer->weight = writer->unsynced = 0;
+        writer->is_waited_for = false;
+        writer->put_error = 0;
 }
 
 /* Bytes that a change may add to the dictionary: its record, and a page or two that are copied for it. */
@@ -225,48 +266,71 @@ static size_t weight_of(const struct storage_change *change) {
                (change->upload && change->upload->fd < 0 ? change->upload->size : 0);
 }
 
-/* The next changes that go into one transaction, in order and up to the next purge: a purge is not to hide
- * from a change what was still there when the change was submitted. */
-static size_t gather(struct writer *writer, size_t *ret_weight) {
-        size_t n = 0, weight = 0;
-
-        while (writer->pending && writer->pending->kind != STORAGE_PURGE && n < BATCH_MAX &&
-               weight < BATCH_BYTES_MAX) {
-                struct storage_change *change = writer->pending;
-
-                weight += weight_of(change);
-                writer->changes[n++] = change;
-                writer->pending = change->next;
-        }
-
-        *ret_weight = weight;
-        return n;
+static bool is_full(const struct writer *writer) {
+        return writer->n_changes == BATCH_MAX || writer->weight >= BATCH_BYTES_MAX ||
+               writer->unsynced >= BATCH_UNSYNCED_MAX;
 }
 
-/* What puts need before they can be tried. */
-static int make_room(struct writer *writer, size_t weight) {
+/* What puts need before they can be tried, those that were gathered before included. */
+static int make_room(struct writer *writer) {
         int r;
 
-        r = dictionary_make_room(writer->storage->dictionary, weight);
+        r = dictionary_make_room(writer->storage->dictionary, writer->weight);
         return r < 0 ? r : reserve_numbers(writer);
 }
 
-static void number_changes(struct writer *writer, size_t n, size_t weight) {
+static void number_changes(struct writer *writer, size_t from) {
         bool has_put = false;
+        int error;
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = from; i < writer->n_changes; i++)
                 has_put = has_put || writer->changes[i]->kind == STORAGE_PUT;
-        writer->put_error = has_put ? make_room(writer, weight) : 0;
+        error = has_put ? make_room(writer) : 0;
+        if (error < 0)
+                writer->put_error = error;
 
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = from; i < writer->n_changes; i++) {
                 struct storage_change *change = writer->changes[i];
+                bool is_put = change->kind == STORAGE_PUT;
 
                 change->result = 0;
                 change->blob = 0;
-                change->mark = change->kind == STORAGE_PUT && writer->put_error >= 0
-                                               ? writer->next_generation++
-                                               : 0;
+                change->is_shown = false;
+                change->error = is_put ? error : 0;
+                change->mark = is_put && error >= 0 ? writer->next_generation++ : 0;
         }
+}
+
+/* Adds what is pending to the changes that go into the next transaction, in order and up to the next purge: a
+ * purge is not to hide from a change what was still there when the change was submitted. */
+static void gather(struct writer *writer) {
+        uint64_t gather_usec = writer->storage->hooks.gather_usec ?: GATHER_USEC;
+        size_t from = writer->n_changes;
+
+        while (writer->pending && writer->pending->kind != STORAGE_PURGE && !is_full(writer)) {
+                struct storage_change *change = writer->pending;
+
+                writer->pending = change->next;
+                writer->changes[writer->n_changes++] = change;
+                writer->weight += weight_of(change);
+                if (change->kind == STORAGE_PUT && storage_upload_is_unsynced(change->upload))
+                        writer->unsynced += change->upload->size;
+        }
+        if (from == writer->n_changes)
+                return;
+
+        if (from == 0)
+                writer->commit_usec = clock_usec(CLOCK_MONOTONIC) + gather_usec;
+        number_changes(writer, from);
+        for (size_t i = from; i < writer->n_changes; i++)
+                if (!writer_show(writer, &writer->changes[i]))
+                        writer->is_waited_for = true;
+}
+
+/* What waits for nobody gathers for a while; not when something waits for it. */
+static bool is_commit_due(const struct writer *writer) {
+        return writer->n_changes > 0 &&
+               (writer->is_commit_due || writer->is_waited_for || writer->pending || is_full(writer));
 }
 
 static void take_purges(struct writer *writer) {
@@ -344,8 +408,13 @@ static void step_usage(struct writer *writer) {
 }
 
 static bool is_idle(const struct writer *writer) {
-        return !writer->pending && !writer->purges && writer->usage_shard == USAGE_SHARDS &&
-               !writer->is_expiry_due;
+        return !writer->pending && !writer->is_commit_due && !writer->purges &&
+               writer->usage_shard == USAGE_SHARDS && !writer->is_expiry_due;
+}
+
+/* Of two moments, or the one that there is; 0: none. */
+static uint64_t earlier(uint64_t a, uint64_t b) {
+        return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
 /* Takes what was submitted; waits for it when there is nothing to do. Returns false at the end. */
@@ -362,6 +431,8 @@ static bool wait_for_work(struct writer *writer) {
                         writer->usage_shard = 0;
                 }
                 writer->is_expiry_due = expiry_usec != 0 && expiry_usec <= clock_usec(CLOCK_MONOTONIC);
+                writer->is_commit_due = writer->n_changes > 0 &&
+                                        (writer->stop || writer->commit_usec <= clock_usec(CLOCK_MONOTONIC));
 
                 if (writer->first || !is_idle(writer))
                         break;
@@ -371,8 +442,8 @@ static bool wait_for_work(struct writer *writer) {
                         break;
                 }
 
-                if (due_usec == 0 || (expiry_usec != 0 && expiry_usec < due_usec))
-                        due_usec = expiry_usec;
+                due_usec = earlier(earlier(due_usec, expiry_usec),
+                                   writer->n_changes > 0 ? writer->commit_usec : 0);
                 if (due_usec == 0)
                         (void) pthread_cond_wait(&writer->wake, &writer->mutex);
                 else {
@@ -400,14 +471,11 @@ static void *run(void *userdata) {
         struct writer *writer = userdata;
 
         while (wait_for_work(writer)) {
-                size_t weight, n = gather(writer, &weight);
-
-                if (n > 0) {
-                        number_changes(writer, n, weight);
-                        make_changes(writer, n);
-                }
-
-                take_purges(writer);
+                gather(writer);
+                if (is_commit_due(writer))
+                        make_changes(writer);
+                if (writer->n_changes == 0)
+                        take_purges(writer);
                 if (writer->purges)
                         writer_step_purge(writer);
                 if (writer->usage_shard < USAGE_SHARDS)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The one thread that changes the store: it takes what was submitted, in order, many changes in one
- * transaction, and reports each once it is durable. */
+/* The one thread that changes the store: it takes what was submitted, in order, gathers many changes into one
+ * transaction, and reports each once it is durable; visible puts before that, once the overlay shows them. */
 
 #include "store.h"
 
@@ -48,12 +48,18 @@ struct writer {
 
         /* The thread's own. */
         struct storage_change *pending, *pending_last; /* taken, in order */
-        struct storage_change *changes[BATCH_MAX];
+        struct storage_change *changes[BATCH_MAX];     /* gathered for the next transaction */
+        size_t n_changes;
+        size_t weight;        /* ... bytes that they may add to the dictionary */
+        uint64_t unsynced;    /* ... of bodies that are to be synced before */
+        bool is_waited_for;   /* ... some are not reported yet */
+        bool is_commit_due;   /* ... time is over */
+        uint64_t commit_usec; /* ... CLOCK_MONOTONIC: when it is */
         struct purge *purges;
         struct batch batch;
         struct dictionary_state state; /* as committed */
         uint64_t next_generation, next_blob;
-        int put_error;       /* why no put can be made now */
+        int put_error;       /* why puts that were gathered can't be made */
         size_t usage_shard;  /* the next to be written; USAGE_SHARDS: none */
         bool is_failing;     /* transactions do */
         bool is_put_failing; /* ... or what comes before one with puts */
@@ -79,7 +85,15 @@ uint64_t writer_unlink_turn(struct writer *writer);
 /* Tells when transactions begin to fail, and when they succeed again. */
 void writer_note_result(struct writer *writer, int r);
 
-/* apply.c: makes change in the transaction and sets its result. An errno: the transaction is of no use any
+/* apply.c: its URI and its metadata are what a store takes. */
+bool change_is_sound(const struct storage_change *change);
+/* Whether its conditions hold with that object (NULL: none) in its place: 0, -ENOENT, -ECANCELED,
+ * -EEXIST. */
+int change_check(const struct storage_change *change, const struct storage_info *present, uint64_t now_usec);
+/* What a put needs before its record: the body's file gets its name, once, even when the transaction is tried
+ * again; and its info. */
+int writer_prepare_put(struct writer *writer, struct storage_change *change, uint64_t now_usec);
+/* Makes change in the transaction and sets its result. An errno: the transaction is of no use any
  * more. */
 int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *change);
 /* Takes a record that is to be replaced or deleted out of the batch's sums and of what is kept beside the
@@ -87,6 +101,12 @@ int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *cha
 int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record);
 /* The same for one that can't be read: its bytes and its blob can't be known. */
 void batch_drop_unreadable(struct batch *batch);
+
+/* show.c: reports a visible put as done once the overlay shows it; *change becomes the store's own copy. False:
+ * it waits for the commit, as others do. */
+bool writer_show(struct writer *writer, struct storage_change **change);
+/* After its transaction: gets don't find it in the overlay any more. */
+void writer_hide(struct writer *writer, struct storage_change *change);
 
 /* purge.c */
 int writer_start_purge(struct writer *writer, struct storage_change *change);
