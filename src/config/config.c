@@ -62,6 +62,8 @@ struct loader {
         char **drop_ins;          /* paths, in no order */
         size_t n_drop_ins;
         int result; /* of the first file that was wrong */
+
+        int (*visit)(const char *path, void *userdata);
 };
 
 static void loader_done(struct loader *loader) {
@@ -284,7 +286,11 @@ static int compare_names(const void *a, const void *b) {
         return strcmp(base_name(*(char *const *) a), base_name(*(char *const *) b));
 }
 
-static int load_all(struct loader *loader, const struct config_source *source) {
+/* Calls each for every path that may be a file of the configuration, in the order in which they count. each
+ * returns 1 when there is such a file, 0 when there is none, or an errno. */
+static int visit_all(struct loader *loader,
+                     const struct config_source *source,
+                     int (*each)(struct loader *loader, const char *path)) {
         bool found = false;
         int r;
 
@@ -307,7 +313,7 @@ static int load_all(struct loader *loader, const struct config_source *source) {
                         return -ENOMEM;
 
                 if (!found) {
-                        r = load_file(loader, main_file);
+                        r = each(loader, main_file);
                         if (r < 0)
                                 return r;
                         found = r > 0;
@@ -321,7 +327,7 @@ static int load_all(struct loader *loader, const struct config_source *source) {
         if (loader->n_drop_ins > 0)
                 qsort(loader->drop_ins, loader->n_drop_ins, sizeof(char *), compare_names);
         for (size_t i = 0; i < loader->n_drop_ins; i++) {
-                r = load_file(loader, loader->drop_ins[i]);
+                r = each(loader, loader->drop_ins[i]);
                 if (r < 0)
                         return r;
         }
@@ -347,7 +353,7 @@ int config_load(struct config *ret,
                 if (r == 0)
                         complain(&loader, source->file, -ENOENT, "Can't open");
         } else
-                r = load_all(&loader, source);
+                r = visit_all(&loader, source, load_file);
         if (r < 0)
                 return r;
 
@@ -365,4 +371,29 @@ int config_load(struct config *ret,
 
         *ret = config_take(&loader.config);
         return 0;
+}
+
+static int visit_file(struct loader *loader, const char *path) {
+        struct stat st;
+        int r;
+
+        if (stat(path, &st) < 0) {
+                if (errno == ENOENT)
+                        return 0;
+        } else if (S_ISCHR(st.st_mode))
+                return 1; /* masked */
+
+        r = loader->visit(path, loader->userdata);
+        return r < 0 ? r : 1;
+}
+
+int config_visit_files(const struct config_source *source,
+                       int (*visit)(const char *path, void *userdata),
+                       void *userdata) {
+        _cleanup_(loader_done) struct loader loader = { .visit = visit, .userdata = userdata };
+
+        assert(source);
+        assert(visit);
+
+        return source->file ? visit(source->file, userdata) : visit_all(&loader, source, visit_file);
 }

@@ -120,6 +120,12 @@ int config_load(struct config *ret,
                 config_message_fn message,
                 void *userdata);
 
+/* Calls visit for every file that config_load() would read, in that order; masked ones are left out, those that
+ * can't be read are not. Returns 0, -ENOMEM, or what visit returned when that was an errno, which ends it. */
+int config_visit_files(const struct config_source *source,
+                       int (*visit)(const char *path, void *userdata),
+                       void *userdata);
+
 #define CONFIG_FILE_MAX (1U << 20)  /* bytes of a file */
 #define CONFIG_LINE_MAX (64U << 10) /* bytes of a line with its continuations */
 

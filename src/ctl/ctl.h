@@ -82,6 +82,7 @@ int verb_ls(struct ctl *ctl);
 int verb_stats(struct ctl *ctl);
 int verb_export(struct ctl *ctl);
 int verb_import(struct ctl *ctl);
+int verb_cat_config(struct ctl *ctl);
 
 /* put --recursive: everything below the first operand, as objects that begin with the second. */
 int put_tree(struct ctl *ctl);

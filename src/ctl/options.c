@@ -45,6 +45,10 @@ static const struct verb verbs[] = {
           "It goes on after an object that is damaged or can't be stored; the exit code is then that of the\n"
           "first failure.",
           0, 1, true, verb_import },
+        { "cat-config", "", "Show the files of the daemon's configuration",
+          "In the order in which they count: what comes last wins. What a running daemon has in force may\n"
+          "be older, until it reloads.",
+          0, 0, false, verb_cat_config },
 };
 
 enum verb_bit {
@@ -58,7 +62,8 @@ enum verb_bit {
         STATS = 1U << 7,
         EXPORT = 1U << 8,
         IMPORT = 1U << 9,
-        GLOBAL = 1U << 10,
+        CAT_CONFIG = 1U << 10,
+        GLOBAL = 1U << 11,
 };
 
 enum option_id {

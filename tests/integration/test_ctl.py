@@ -30,7 +30,8 @@ import daemon as daemon_lib  # noqa: E402, pylint: disable=wrong-import-position
 import tap  # noqa: E402, pylint: disable=wrong-import-position
 
 CTL = daemon_lib.build_path("src/ctl/objmapperctl")
-VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import")
+VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import",
+         "cat-config")
 DONE, FAILED, USAGE, ABSENT, CONFLICT, NOT_PERMITTED, NO_DAEMON, NO_ROOM, UNKNOWN, BUSY = range(10)
 LARGE = bytes(range(256)) * 4096 * 5  # has a file of its own in the store
 MODES = ("fdpass", "copy", "splice", "auto")
@@ -778,6 +779,33 @@ def options_of_manual(text):
         if option and current is not None:
             found.setdefault(current, set()).add((option[1] or "", option[2], option[3] or ""))
     return found
+
+
+def test_cat_config(_):
+    folder = work / "config"
+    environment = os.environ | {"XDG_CONFIG_HOME": str(folder), "XDG_RUNTIME_DIR": str(work / "run"), "HOME": "/nowhere"}
+    files = {"objmapper.conf": "[Server]\nMaxPipeline=1\n", "objmapper.conf.d/20-b.conf": "[Server]\nMaxPipeline=3",
+             "objmapper.conf.d/10-a.conf": "[Server]\nMaxPipeline=2\n", "objmapper@web.conf": "# web\n"}
+    for name, text in files.items():
+        path = folder / "objmapper" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "objmapper/objmapper.conf.d/30-masked.conf").symlink_to("/dev/null")
+
+    def shown(*names):
+        return "".join(f"# {folder}/objmapper/{name}\n{files[name].rstrip()}\n\n" for name in names).encode()
+
+    result = run("--user", "cat-config", env=environment)
+    assert result.returncode == DONE and result.stderr == b"", result
+    assert result.stdout == shown("objmapper.conf", "objmapper.conf.d/10-a.conf", "objmapper.conf.d/20-b.conf"), result
+    result = run("--user", "--instance=web", "cat-config", env=environment)
+    assert result.returncode == DONE and result.stdout == shown("objmapper@web.conf"), result
+    # What can't be read is told of, and the rest is shown.
+    (folder / "objmapper/objmapper.conf").unlink()
+    (folder / "objmapper/objmapper.conf").mkdir()
+    result = run("--user", "cat-config", env=environment)
+    fails(result, FAILED, "objmapper.conf", "directory")
+    assert b"MaxPipeline=2" in result.stdout and b"MaxPipeline=3" in result.stdout, result
 
 
 def test_help_and_manual_agree(_):
