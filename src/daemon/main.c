@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "fault.h"
 #include "log.h"
 #include "macro.h"
 #include "manager.h"
@@ -58,9 +59,13 @@ static int serve(const struct options *options, struct config *config) {
         block_signals();
         raise_fd_limit();
 
-        if (store_find(&directory, config, options->user, options->instance) < 0 ||
-            store_open(&storage, directory, config) < 0)
+        if (store_find(&directory, config, options->user, options->instance) < 0)
                 return EXIT_NO_STORE;
+
+        fault_watch(directory);
+        if (store_open(&storage, directory, config) < 0)
+                return EXIT_NO_STORE;
+        fault_set_storage(storage);
 
         if (manager_new(&manager, options, config, &sockets, directory, storage) < 0 ||
             manager_run(manager) < 0)

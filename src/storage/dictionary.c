@@ -14,52 +14,22 @@
 #include "macro.h"
 #include "order.h"
 
-#define READERS_MAX    1000 /* transactions at once */
-#define READER_TABLE   (READERS_MAX * 64 + 4096)
-#define POOL_SLOTS     64
+#define TABLES         6
 #define STATE_KEY      "state"
 #define REBUILD_KEY    "rebuild"
 #define KEY_HASH_SIZE  16
 #define KEY_CHAIN_SIZE (KEY_HEAD + 1 + KEY_HASH_SIZE) /* what the keys of one chain share */
 
-struct slot {
-        MDB_txn *txn; /* atomic */
-} __attribute__((aligned(64)));
-
 struct dictionary {
-        MDB_env *env;
+        struct environment *environment;
+        struct environment_table tables[TABLES];
         MDB_dbi objects, meta, live, due, order, accounts;
         uint64_t seed;
         key_hash_fn hash;
-        uint64_t map_size;
         uint8_t *buffer; /* the writer's */
         size_t buffer_size;
         uint64_t allocated; /* the writer's: bytes of the file that the disk has set aside */
-        struct slot pool[POOL_SLOTS];
 };
-
-int dictionary_errno(int r) {
-        if (r >= 0)
-                return -r;
-
-        switch (r) {
-        case MDB_NOTFOUND:
-                return -ENOENT;
-        case MDB_MAP_FULL:
-        case MDB_TXN_FULL:
-                return -ENOSPC;
-        case MDB_READERS_FULL:
-                return -EAGAIN;
-        case MDB_CORRUPTED:
-        case MDB_PAGE_NOTFOUND:
-        case MDB_INVALID:
-        case MDB_VERSION_MISMATCH:
-        case MDB_INCOMPATIBLE:
-                return -EUCLEAN;
-        default:
-                return -EIO;
-        }
-}
 
 static void hash_key(const void *data, size_t size, uint64_t seed, uint8_t ret[static 16]) {
         XXH128_canonical_t canonical;
@@ -68,146 +38,63 @@ static void hash_key(const void *data, size_t size, uint64_t seed, uint8_t ret[s
         memcpy(ret, canonical.digest, KEY_HASH_SIZE);
 }
 
-/* LMDB maps its table of readers for writing. Its blocks must be there before: on a full disk a hole in it
- * would be a SIGBUS. Before LMDB opens it, since closing the file would drop LMDB's lock. */
-static int allocate_reader_table(const char *path) {
-        _cleanup_free_ char *name = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        struct stat st;
-
-        if (asprintf(&name, "%s/lock.mdb", path) < 0)
-                return -ENOMEM;
-
-        fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-
-        /* Made whole by an earlier start, then grown by none. */
-        if (st.st_size >= READER_TABLE && (uint64_t) st.st_blocks * 512 >= READER_TABLE)
-                return 0;
-
-        return -posix_fallocate(fd, 0, READER_TABLE);
-}
-
 int dictionary_open(
                 struct dictionary **ret, const char *path, size_t map_size, uint64_t seed, key_hash_fn hash) {
-        _cleanup_(dictionary_freep) struct dictionary *dictionary = NULL;
-        MDB_envinfo info;
+        _cleanup_(dictionary_freep) struct dictionary *dictionary = calloc(1, sizeof(*dictionary));
         int r;
 
         assert(ret);
 
-        r = allocate_reader_table(path);
+        if (!dictionary)
+                return -ENOMEM;
+
+        dictionary->seed = seed;
+        dictionary->hash = hash ?: hash_key;
+        r = environment_open(&dictionary->environment, path, map_size);
         if (r < 0)
                 return r;
 
-        dictionary = aligned_alloc(64, sizeof(*dictionary));
-        if (!dictionary)
-                return -ENOMEM;
-        memset(dictionary, 0, sizeof(*dictionary));
-        dictionary->seed = seed;
-        dictionary->hash = hash ?: hash_key;
-
-        r = mdb_env_create(&dictionary->env);
-        if (r == 0)
-                r = mdb_env_set_mapsize(dictionary->env, map_size);
-        if (r == 0)
-                r = mdb_env_set_maxreaders(dictionary->env, READERS_MAX);
-        if (r == 0)
-                r = mdb_env_set_maxdbs(dictionary->env, 8);
-        if (r == 0)
-                r = mdb_env_open(dictionary->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-        if (r != 0)
-                return dictionary_errno(r);
-
-        assert(mdb_env_get_maxkeysize(dictionary->env) >= KEY_MAX);
-        (void) mdb_env_info(dictionary->env, &info);
-        dictionary->map_size = info.me_mapsize; /* more than was asked for when there is more in it */
+        assert(mdb_env_get_maxkeysize(environment_get(dictionary->environment)) >= KEY_MAX);
         *ret = TAKE_PTR(dictionary);
         return 0;
 }
 
 int dictionary_open_tables(struct dictionary *dictionary) {
-        const struct {
-                const char *name;
-                MDB_dbi *dbi;
-        } tables[] = {
+        const struct environment_table tables[TABLES] = {
                 { "objects", &dictionary->objects }, { "meta", &dictionary->meta },
                 { "live", &dictionary->live },       { "due", &dictionary->due },
                 { "order", &dictionary->order },     { "accounts", &dictionary->accounts },
         };
-        MDB_txn *txn;
-        int r;
 
-        r = mdb_txn_begin(dictionary->env, NULL, 0, &txn);
-        if (r != 0)
-                return dictionary_errno(r);
-
-        for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-                r = mdb_dbi_open(txn, tables[i].name, MDB_CREATE, tables[i].dbi);
-                if (r != 0) {
-                        mdb_txn_abort(txn);
-                        return dictionary_errno(r);
-                }
-        }
-
-        /* Writes nothing when all were there. */
-        return dictionary_errno(mdb_txn_commit(txn));
+        memcpy(dictionary->tables, tables, sizeof(tables));
+        return environment_open_tables(dictionary->environment, dictionary->tables, TABLES);
 }
 
 void dictionary_free(struct dictionary *dictionary) {
-        for (size_t i = 0; i < POOL_SLOTS; i++)
-                mdb_txn_abort(dictionary->pool[i].txn);
-
-        if (dictionary->env)
-                mdb_env_close(dictionary->env);
+        if (dictionary->environment)
+                environment_free(dictionary->environment);
         free(dictionary->buffer);
         free(dictionary);
 }
 
-/* A thread comes back to its own slot most of the time: the address of one of its variables tells it. */
-static MDB_txn **own_slot(struct dictionary *dictionary) {
-        static __thread char here;
-
-        return &dictionary->pool[((uintptr_t) &here >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 58].txn;
-}
-
 int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret) {
-        MDB_txn *txn = __atomic_exchange_n(own_slot(dictionary), NULL, __ATOMIC_ACQUIRE);
-        int r;
-
-        if (txn) {
-                r = mdb_txn_renew(txn);
-                if (r != 0)
-                        mdb_txn_abort(txn);
-        } else
-                r = mdb_txn_begin(dictionary->env, NULL, MDB_RDONLY, &txn);
-        if (r != 0)
-                return dictionary_errno(r);
-
-        *ret = txn;
-        return 0;
+        return environment_read_begin(dictionary->environment, ret);
 }
 
 void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn) {
-        MDB_txn *none = NULL;
-
-        mdb_txn_reset(txn);
-        if (!__atomic_compare_exchange_n(own_slot(dictionary), &none, txn, false, __ATOMIC_RELEASE,
-                                         __ATOMIC_RELAXED))
-                mdb_txn_abort(txn);
+        environment_read_end(dictionary->environment, txn);
 }
 
 int dictionary_write_begin(struct dictionary *dictionary, MDB_txn **ret) {
-        return dictionary_errno(mdb_txn_begin(dictionary->env, NULL, 0, ret));
+        return environment_write_begin(dictionary->environment, ret);
 }
 
-int dictionary_write_commit(MDB_txn *txn) {
-        return dictionary_errno(mdb_txn_commit(txn));
+int dictionary_write_commit(struct dictionary *dictionary, MDB_txn *txn) {
+        return environment_write_commit(dictionary->environment, txn);
 }
 
 void dictionary_write_abort(MDB_txn *txn) {
-        mdb_txn_abort(txn);
+        environment_write_abort(txn);
 }
 
 int dictionary_find_key(struct dictionary *dictionary,
@@ -220,7 +107,7 @@ int dictionary_find_key(struct dictionary *dictionary,
 
         r = mdb_get(txn, dictionary->objects, &k, &v);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         return record_decode(key, key_size, v.mv_data, v.mv_size, ret);
 }
@@ -245,7 +132,7 @@ static int find_in_chain(struct dictionary *dictionary,
 
         r = mdb_cursor_open(txn, dictionary->objects, &cursor);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         for (r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); r == 0;
              r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
@@ -276,7 +163,7 @@ static int find_in_chain(struct dictionary *dictionary,
                 number_key(key, lowest_free);
         }
 
-        return dictionary_errno(r);
+        return environment_errno(r);
 }
 
 int dictionary_find(struct dictionary *dictionary,
@@ -309,7 +196,7 @@ int dictionary_put(struct dictionary *dictionary,
         v.mv_size = record_size(key, record);
         r = mdb_put(txn, dictionary->objects, &k, &v, MDB_RESERVE);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         record_encode(key, record, v.mv_data);
         return 0;
@@ -385,7 +272,7 @@ int dictionary_count_due(struct dictionary *dictionary, uint64_t *ret) {
         r = mdb_stat(txn, dictionary->due, &st);
         dictionary_read_end(dictionary, txn);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         *ret = st.ms_entries;
         return 0;
@@ -459,7 +346,7 @@ int dictionary_count_notes(struct dictionary *dictionary, MDB_txn *txn, struct d
         if (r == 0)
                 r = mdb_stat(txn, dictionary->order, &st);
         ret->order = st.ms_entries;
-        return dictionary_errno(r);
+        return environment_errno(r);
 }
 
 int dictionary_visit_accounts(struct dictionary *dictionary,
@@ -472,14 +359,14 @@ int dictionary_visit_accounts(struct dictionary *dictionary,
 
         r = mdb_cursor_open(txn, dictionary->accounts, &cursor);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         r = 0;
         while (r >= 0 && (k_r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
                 r = k.mv_size == 4 ? visit(load_be32(k.mv_data), v.mv_data, v.mv_size, userdata) : -EUCLEAN;
         mdb_cursor_close(cursor);
 
-        return r < 0 || k_r == MDB_NOTFOUND ? r : dictionary_errno(k_r);
+        return r < 0 || k_r == MDB_NOTFOUND ? r : environment_errno(k_r);
 }
 
 int dictionary_write_account(
@@ -490,10 +377,10 @@ int dictionary_write_account(
 
         store_be32(key, id);
         if (value)
-                return dictionary_errno(mdb_put(txn, dictionary->accounts, &k, &v, 0));
+                return environment_errno(mdb_put(txn, dictionary->accounts, &k, &v, 0));
 
         r = mdb_del(txn, dictionary->accounts, &k, NULL);
-        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 }
 
 int dictionary_keep(struct dictionary *dictionary, struct record *record) {
@@ -524,7 +411,7 @@ int dictionary_keep(struct dictionary *dictionary, struct record *record) {
 int dictionary_delete(struct dictionary *dictionary, MDB_txn *txn, const struct key *key) {
         MDB_val k = { key->size, (void *) key->data };
 
-        return dictionary_errno(mdb_del(txn, dictionary->objects, &k, NULL));
+        return environment_errno(mdb_del(txn, dictionary->objects, &k, NULL));
 }
 
 /* The state's record: check, version (32 bits), 32 bits of nothing, the numbers. The last came with version 3. */
@@ -551,14 +438,14 @@ int dictionary_read_version(struct dictionary *dictionary, unsigned *ret) {
         MDB_dbi meta;
         int r;
 
-        r = mdb_txn_begin(dictionary->env, NULL, MDB_RDONLY, &txn);
+        r = mdb_txn_begin(environment_get(dictionary->environment), NULL, MDB_RDONLY, &txn);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         r = mdb_dbi_open(txn, "meta", 0, &meta);
         if (r == 0)
                 r = mdb_get(txn, meta, &k, &v);
-        r = r != 0 ? dictionary_errno(r) : check_state(&v, ret);
+        r = r != 0 ? environment_errno(r) : check_state(&v, ret);
         mdb_txn_abort(txn);
         return r;
 }
@@ -571,7 +458,7 @@ int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct di
 
         r = mdb_get(txn, dictionary->meta, &k, &v);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
         r = check_state(&v, &version);
         if (r < 0)
                 return r;
@@ -603,7 +490,7 @@ int dictionary_write_state(struct dictionary *dictionary,
                 store_le64(value + 16 + i * 8, numbers[i]);
         store_le64(value, XXH3_64bits(value + 8, STATE_SIZE - 8));
 
-        return dictionary_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+        return environment_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
 }
 
 int dictionary_read_rebuild(struct dictionary *dictionary, MDB_txn *txn, struct key *ret) {
@@ -612,7 +499,7 @@ int dictionary_read_rebuild(struct dictionary *dictionary, MDB_txn *txn, struct 
 
         r = mdb_get(txn, dictionary->meta, &k, &v);
         if (r != 0)
-                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+                return r == MDB_NOTFOUND ? 0 : environment_errno(r);
         if (v.mv_size > KEY_MAX + 1)
                 return -EUCLEAN;
 
@@ -628,12 +515,12 @@ int dictionary_write_rebuild(struct dictionary *dictionary, MDB_txn *txn, const 
 
         if (!last) {
                 r = mdb_del(txn, dictionary->meta, &k, NULL);
-                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+                return r == MDB_NOTFOUND ? 0 : environment_errno(r);
         }
 
         memcpy(value + 1, last->data, last->size);
         v = (MDB_val){ last->size + 1, value };
-        return dictionary_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+        return environment_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
 }
 
 int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn) {
@@ -643,14 +530,14 @@ int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn) {
                 int r = mdb_drop(txn, dbis[i], 0);
 
                 if (r != 0)
-                        return dictionary_errno(r);
+                        return environment_errno(r);
         }
 
         return 0;
 }
 
 int dictionary_copy(struct dictionary *dictionary, int fd) {
-        return dictionary_errno(mdb_env_copyfd(dictionary->env, fd));
+        return environment_errno(mdb_env_copyfd(environment_get(dictionary->environment), fd));
 }
 
 /* An update copies pages before it frees them: on a full disk not even a removal could be made. So what only
@@ -658,30 +545,35 @@ int dictionary_copy(struct dictionary *dictionary, int fd) {
 #define HEADROOM (UINT64_C(4) << 20)
 
 int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
-        uint64_t used, end, wanted = HEADROOM + size;
+        uint64_t map_size = environment_map_size(dictionary->environment), used, end,
+                 wanted = HEADROOM + size;
+        MDB_env *env = environment_get(dictionary->environment);
         MDB_envinfo info;
         MDB_stat st;
         int r;
+
+        if (!env)
+                return -EIO;
 
         r = dictionary_used(dictionary, &used);
         if (r < 0)
                 return r;
 
-        wanted = MIN(wanted, dictionary->map_size / 4);
-        if (used + wanted > dictionary->map_size)
+        wanted = MIN(wanted, map_size / 4);
+        if (used + wanted > map_size)
                 return -ENOSPC;
         if (used + wanted <= dictionary->allocated)
                 return 0;
 
         /* Twice of it, so as not to be back at once. */
-        (void) mdb_env_info(dictionary->env, &info);
-        (void) mdb_env_stat(dictionary->env, &st);
+        (void) mdb_env_info(env, &info);
+        (void) mdb_env_stat(env, &st);
         end = (info.me_last_pgno + 1) * st.ms_psize;
         for (unsigned times = 2; times > 0; times--) {
-                uint64_t size_wanted = MIN(end + times * wanted, dictionary->map_size);
+                uint64_t size_wanted = MIN(end + times * wanted, map_size);
                 mdb_filehandle_t fd;
 
-                (void) mdb_env_get_fd(dictionary->env, &fd);
+                (void) mdb_env_get_fd(env, &fd);
                 if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t) size_wanted) >= 0) {
                         dictionary->allocated = size_wanted;
                         return 0;
@@ -690,6 +582,14 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
 
         /* A file system that can't do it can't be asked. */
         return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno;
+}
+
+const uint8_t *dictionary_map(const struct dictionary *dictionary) {
+        return environment_map(dictionary->environment);
+}
+
+uint64_t dictionary_map_size(const struct dictionary *dictionary) {
+        return environment_map_size(dictionary->environment);
 }
 
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
@@ -714,7 +614,7 @@ int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
 
         dictionary_read_end(dictionary, txn);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         *ret = used;
         return 0;
@@ -728,7 +628,7 @@ int dictionary_walk_begin(struct dictionary_walk *walk,
         walk->prefix = prefix;
         walk->prefix_size = prefix_size;
         walk->positioned = false;
-        return dictionary_errno(mdb_cursor_open(txn, dictionary->objects, &walk->cursor));
+        return environment_errno(mdb_cursor_open(txn, dictionary->objects, &walk->cursor));
 }
 
 /* With a prefix of more than KEY_HEAD bytes the keys lie in two ranges: those of longer URIs, of which more
@@ -797,7 +697,7 @@ int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret) {
         if (r == MDB_NOTFOUND)
                 return 0;
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
         if (!in_first && !begins_with(&k, walk))
                 return 0;
 
@@ -815,7 +715,7 @@ int dictionary_walk_next(struct dictionary_walk *walk, struct record *ret) {
 
 int dictionary_walk_delete(struct dictionary_walk *walk) {
         walk->positioned = false;
-        return dictionary_errno(mdb_cursor_del(walk->cursor, 0));
+        return environment_errno(mdb_cursor_del(walk->cursor, 0));
 }
 
 void dictionary_walk_end(struct dictionary_walk *walk) {

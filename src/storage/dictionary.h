@@ -11,6 +11,7 @@
 
 #include <lmdb.h>
 
+#include "environment.h"
 #include "live.h"
 #include "order.h"
 #include "record.h"
@@ -47,17 +48,15 @@ int dictionary_open_tables(struct dictionary *dictionary);
 void dictionary_free(struct dictionary *dictionary);
 DEFINE_CLEANUP(struct dictionary, dictionary_free)
 
-/* All below: 0 or an errno; -ENOSPC also when the map is full, -EUCLEAN when LMDB finds itself damaged.
- *
- * A moment to read from: borrowed from a pool, any thread, any number at once up to LMDB's table of readers
- * (-EAGAIN beyond it). What was found is valid until the end. */
+/* All below: 0 or an errno; transactions as in environment.h. What was found is valid until the end of the
+ * transaction. */
 int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret);
 void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn);
 
 /* A transaction of the one writer. The commit is durable when it returns 0; it ends the transaction in any
  * case. */
 int dictionary_write_begin(struct dictionary *dictionary, MDB_txn **ret);
-int dictionary_write_commit(MDB_txn *txn);
+int dictionary_write_commit(struct dictionary *dictionary, MDB_txn *txn);
 void dictionary_write_abort(MDB_txn *txn);
 
 /* Looks a URI up. *ret_key becomes its key, or the one that it would get. -ENOENT: absent. -EBADMSG: its
@@ -157,6 +156,10 @@ int dictionary_write_state(struct dictionary *dictionary, MDB_txn *txn, const st
  * removals. -ENOSPC, -EDQUOT: there is not. */
 int dictionary_make_room(struct dictionary *dictionary, uint64_t size);
 
+/* environment_map(), environment_map_size(). */
+const uint8_t *dictionary_map(const struct dictionary *dictionary);
+uint64_t dictionary_map_size(const struct dictionary *dictionary);
+
 /* Bytes of the pages in use. */
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret);
 
@@ -188,6 +191,3 @@ void dictionary_walk_end(struct dictionary_walk *walk);
 int dictionary_read_rebuild(struct dictionary *dictionary, MDB_txn *txn, struct key *ret);
 int dictionary_write_rebuild(struct dictionary *dictionary, MDB_txn *txn, const struct key *last);
 int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn);
-
-/* What LMDB returned, as an errno. */
-int dictionary_errno(int r);

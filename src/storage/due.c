@@ -23,7 +23,7 @@ int due_add(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct recor
                 return 0;
 
         make_entry(record, entry);
-        return dictionary_errno(mdb_put(txn, dbi, &k, &v, 0));
+        return environment_errno(mdb_put(txn, dbi, &k, &v, 0));
 }
 
 int due_remove(MDB_dbi dbi, MDB_txn *txn, const struct record *record) {
@@ -36,7 +36,7 @@ int due_remove(MDB_dbi dbi, MDB_txn *txn, const struct record *record) {
 
         make_entry(record, entry);
         r = mdb_del(txn, dbi, &k, NULL);
-        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 }
 
 int due_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct record *record) {
@@ -47,7 +47,7 @@ int due_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct recor
         make_entry(record, entry);
         r = mdb_get(txn, dbi, &k, &v);
         if (r != 0)
-                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+                return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 
         return v.mv_size == key->size && memcmp(v.mv_data, key->data, key->size) == 0;
 }
@@ -58,11 +58,11 @@ static int find_first(MDB_dbi dbi, MDB_txn *txn, MDB_val *k, MDB_val *v) {
 
         r = mdb_cursor_open(txn, dbi, &cursor);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         r = mdb_cursor_get(cursor, k, v, MDB_FIRST);
         mdb_cursor_close(cursor);
-        return r == MDB_NOTFOUND ? 0 : r != 0 ? dictionary_errno(r) : 1;
+        return r == MDB_NOTFOUND ? 0 : r != 0 ? environment_errno(r) : 1;
 }
 
 int due_peek(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret_usec) {
@@ -97,5 +97,5 @@ int due_take(MDB_dbi dbi, MDB_txn *txn, struct key *ret_key, uint64_t *ret_gener
         memcpy(entry, k.mv_data, k.mv_size);
         k.mv_data = entry;
         r = mdb_del(txn, dbi, &k, NULL);
-        return r != 0 ? dictionary_errno(r) : 1;
+        return r != 0 ? environment_errno(r) : 1;
 }

@@ -28,7 +28,7 @@ int live_read(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, struct live_map *ret) 
                 return 0;
         }
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         p = v.mv_data;
         if (v.mv_size == VALUE_SIZE && load_le64(p) == check_of(folder, p + CHECK_SIZE))
@@ -45,7 +45,7 @@ static int write_map(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, const struct li
         store_be64(key, folder);
         store_le64(value, check_of(folder, map->bits));
         memcpy(value + CHECK_SIZE, map->bits, sizeof(map->bits));
-        return dictionary_errno(mdb_put(txn, dbi, &k, &v, 0));
+        return environment_errno(mdb_put(txn, dbi, &k, &v, 0));
 }
 
 int live_add(MDB_dbi dbi, MDB_txn *txn, uint64_t blob) {
@@ -83,7 +83,7 @@ int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last) {
 
         store_be64(key, folder);
         r = mdb_del(txn, dbi, &k, NULL);
-        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 }
 
 int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret) {
@@ -94,7 +94,7 @@ int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret) {
 
         r = mdb_cursor_open(txn, dbi, &cursor);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         while ((r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
                 for (size_t i = CHECK_SIZE; i < v.mv_size; i++)
@@ -102,5 +102,5 @@ int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret) {
         mdb_cursor_close(cursor);
 
         *ret = n;
-        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 }

@@ -34,7 +34,7 @@ int order_add(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct rec
         make_entry(record->account, record->queue, record->position, record->info.etag.generation, entry);
         r = mdb_put(txn, dbi, &k, &v, MDB_RESERVE);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         p = v.mv_data;
         store_le64(p, record->info.size);
@@ -46,7 +46,7 @@ static int delete (MDB_dbi dbi, MDB_txn *txn, uint8_t entry[static ENTRY_SIZE]) 
         MDB_val k = { ENTRY_SIZE, entry };
         int r = mdb_del(txn, dbi, &k, NULL);
 
-        return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 }
 
 int order_remove(MDB_dbi dbi, MDB_txn *txn, const struct record *record) {
@@ -91,13 +91,13 @@ int order_first(MDB_dbi dbi, MDB_txn *txn, uint32_t account, uint8_t queue, stru
 
         r = mdb_cursor_open(txn, dbi, &cursor);
         if (r != 0)
-                return dictionary_errno(r);
+                return environment_errno(r);
 
         make_entry(account, queue, 0, 0, entry);
         r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
         mdb_cursor_close(cursor);
         if (r != 0)
-                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+                return r == MDB_NOTFOUND ? 0 : environment_errno(r);
         if (k.mv_size != ENTRY_SIZE || memcmp(k.mv_data, entry, ENTRY_QUEUE) != 0)
                 return 0;
 
@@ -114,7 +114,7 @@ int order_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct rec
         make_entry(record->account, record->queue, record->position, record->info.etag.generation, entry);
         r = mdb_get(txn, dbi, &k, &v);
         if (r != 0)
-                return r == MDB_NOTFOUND ? 0 : dictionary_errno(r);
+                return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 
         read_entry(&k, &v, &found);
         return found.size == record->info.size && found.key.size == key->size &&

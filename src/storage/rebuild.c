@@ -50,7 +50,7 @@ int rebuild_copy(struct dictionary *dictionary,
         return r;
 }
 
-static int commit(MDB_txn *txn, int r, const struct storage_hooks *hooks) {
+static int commit(struct dictionary *dictionary, MDB_txn *txn, int r, const struct storage_hooks *hooks) {
         if (r >= 0 && hooks->before_commit)
                 r = hooks->before_commit(hooks->userdata);
         if (r < 0) {
@@ -58,7 +58,7 @@ static int commit(MDB_txn *txn, int r, const struct storage_hooks *hooks) {
                 return r;
         }
 
-        return dictionary_write_commit(txn);
+        return dictionary_write_commit(dictionary, txn);
 }
 
 int rebuild_begin(struct dictionary *dictionary,
@@ -83,7 +83,7 @@ int rebuild_begin(struct dictionary *dictionary,
                 r = dictionary_write_rebuild(dictionary, txn, &(struct key){});
         if (r >= 0)
                 r = dictionary_write_state(dictionary, txn, state);
-        return commit(txn, r, hooks);
+        return commit(dictionary, txn, r, hooks);
 }
 
 static int rebuild_record(struct dictionary *dictionary,
@@ -160,7 +160,7 @@ static int step(struct dictionary *dictionary,
                 r = dictionary_write_state(dictionary, txn, state);
         if (r >= 0)
                 r = dictionary_write_rebuild(dictionary, txn, more > 0 ? last : NULL);
-        r = commit(txn, r, hooks);
+        r = commit(dictionary, txn, r, hooks);
         if (r < 0)
                 return r;
 

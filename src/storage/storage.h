@@ -114,6 +114,10 @@ uint64_t storage_get_id(struct storage *storage);
 /* Another limit for the copies at cache_path; what is too much goes soon. */
 void storage_set_cache_path_max(struct storage *storage, const struct storage_amount *max);
 
+/* Whether an address is in the mapped dictionary: a call that needs a page of it that the disk can't read gets
+ * SIGBUS. May be called from a signal's handler. */
+bool storage_is_mapped(struct storage *storage, const void *address);
+
 /* What a get brings. Zero it (STORAGE_OBJECT_INIT) before the first use and keep it for the next get: its
  * buffer is used again. One thread at a time. */
 struct storage_object {

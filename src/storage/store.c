@@ -21,6 +21,13 @@ uint64_t storage_get_id(struct storage *storage) {
         return storage->id;
 }
 
+bool storage_is_mapped(struct storage *storage, const void *address) {
+        const uint8_t *map = dictionary_map(storage->dictionary);
+
+        return map && (const uint8_t *) address >= map &&
+               (const uint8_t *) address < map + dictionary_map_size(storage->dictionary);
+}
+
 void storage_tell(struct storage *storage,
                   enum storage_event event,
                   const void *uri,
@@ -135,7 +142,7 @@ static int finish_store(struct storage *storage, int dir_fd, const struct dictio
                 return r;
         }
 
-        r = dictionary_write_commit(txn);
+        r = dictionary_write_commit(storage->dictionary, txn);
         if (r < 0)
                 return r;
 

@@ -81,7 +81,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
 
         if (batch->n_unlinked > 0)
                 take_unlink_turn(writer);
-        r = dictionary_write_commit(txn);
+        r = dictionary_write_commit(storage->dictionary, txn);
         if (r < 0) {
                 end_unlink_turn(writer);
                 return r;

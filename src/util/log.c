@@ -40,6 +40,12 @@ int log_get_level(void) {
         return __atomic_load_n(&log_level, __ATOMIC_RELAXED);
 }
 
+const char *log_line_prefix(int level) {
+        static const char prefixes[][4] = { "<0>", "<1>", "<2>", "<3>", "<4>", "<5>", "<6>", "<7>" };
+
+        return log_to_journal ? prefixes[level & LOG_PRIMASK] : "";
+}
+
 static int write_journal(int level,
                          int error,
                          const char *message_id,

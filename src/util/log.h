@@ -32,6 +32,9 @@ bool log_is_journal(void);
 void log_set_level(int level);
 int log_get_level(void);
 
+/* What a line of this level that is written to standard error as it is has to begin with. */
+const char *log_line_prefix(int level);
+
 /* Writes one message. message_id: 32 hex digits or NULL. error: 0, or an errno, negative or positive, that is
  * added as ERRNO= and that "%m" in the format stands for. At most LOG_FIELDS_MAX fields. */
 #define LOG_FIELDS_MAX 16

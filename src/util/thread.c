@@ -7,7 +7,9 @@ int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata),
         sigset_t all, before;
         int r;
 
+        /* What a thread does wrong itself can't wait: blocked, it would end the process without a word. */
         (void) sigfillset(&all);
+        (void) sigdelset(&all, SIGBUS);
         (void) pthread_sigmask(SIG_SETMASK, &all, &before);
         r = pthread_create(ret, NULL, run, userdata);
         (void) pthread_sigmask(SIG_SETMASK, &before, NULL);

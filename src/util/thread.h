@@ -3,6 +3,6 @@
 
 #include <pthread.h>
 
-/* Starts a thread that takes no signals: they are for the program's own threads. name: what top and ps show,
+/* Starts a thread that takes no signals but SIGBUS: they are for the program's own threads. name: what top and ps show,
  * at most 15 bytes. *ret is the caller's to join. -EAGAIN. */
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata), void *userdata);

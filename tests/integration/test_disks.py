@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Disks that are full, read-only or broken under a daemon that serves: what it answers, logs, and comes back from."""
+
+import contextlib
+import os
+import signal
+
+from common import bytes_of, wait_until
+import disk
+import tap
+import wire
+from baddisk import BadDisk
+from daemon import DEADLINE_SECONDS, Daemon
+
+MARK = b"here the disk is broken"
+META_PAGE = b"\xde\xc0\xef\xbe"  # LMDB's magic number, which its two first pages alone have
+STORE_SAYS = {
+    "no changes": "changes are refused",
+    "changes again": "can be written again",
+}
+
+
+def on_both(test):
+    """The test with each kind of file system."""
+    def run():
+        disk.need()
+        for kind in disk.KINDS:
+            test(kind)
+
+    return run
+
+
+@contextlib.contextmanager
+def serving(disk_, settings=""):
+    """A daemon whose store is on the disk."""
+    with Daemon(start=False) as daemon:
+        daemon.store = disk_.path / "store"
+        daemon.configure(settings)
+        daemon.start()
+        yield daemon
+
+
+def says(daemon, what):
+    """How many times the daemon said so."""
+    return daemon.log(1 << 20).count(STORE_SAYS[what])
+
+
+def remount_cold(daemon, disk_):
+    """Nothing of the disk is in memory any more."""
+    daemon.stop()
+    disk_.unmount()
+    disk_.mount()
+    daemon.start()
+
+
+def put_all(peer, objects):
+    """Puts (name, body) each, many at a time."""
+    requests = [wire.frame(wire.PUT, peer.new_id(), wire.uri(name), body_size=len(body)) + body
+                for name, body in objects]
+    for at in range(0, len(requests), 50):
+        some = requests[at:at + 50]
+        peer.send(*some)
+        for _ in some:
+            reply = peer.receive()
+            assert reply.status == wire.OK, reply
+
+
+def put_status(peer, name, body):
+    return peer.ask(wire.PUT, wire.uri(name), body=body).status
+
+
+def get_status(peer, name, mode=wire.OP_COPY):
+    reply = peer.ask(wire.GET, wire.uri(name), mode=mode)
+    reply.close()
+    return reply.status
+
+
+def marked(size):
+    """A body that the broken disk does not take, or does not give back."""
+    middle = size // 2
+    return bytes_of(middle) + MARK + bytes_of(size - middle - len(MARK))
+
+
+def expect_sigbus(daemon, text):
+    """It has died of it, and said so."""
+    process, daemon.process = daemon.process, None
+    assert process.wait(DEADLINE_SECONDS) == -signal.SIGBUS, f"{process.returncode}\n{daemon.log()}"
+    assert text in daemon.log(), daemon.log()
+
+
+@on_both
+def test_dictionary_unreadable(kind):
+    def body(i):
+        return marked(1900) if i == 1000 else bytes_of(1900, i)
+
+    def name(i):
+        return f"small/{i:04}"
+
+    with BadDisk(kind) as bad, serving(bad) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            put_all(peer, [(name(i), body(i)) for i in range(2000)])
+        bad.fail_reads(MARK)
+        remount_cold(daemon, bad)
+
+        # A get's thread, then the one that makes changes.
+        for type_, path in ((wire.GET, daemon.reader), (wire.REMOVE, daemon.publisher)):
+            with wire.Peer(path) as peer:
+                for i in (0, 100, 1900, 1999):  # far away, as pages are read with their neighbours
+                    assert peer.get(name(i)) == body(i)
+                peer.send(wire.frame(type_, 100, wire.uri(name(1000))))
+                peer.expect_closed()
+            expect_sigbus(daemon, f"An I/O error in the dictionary of the store {daemon.store} (SIGBUS)")
+            bad.unmount()  # the next one is to read it anew
+            bad.mount()
+            daemon.start()
+
+        bad.fail_reads(b"")
+        with wire.Peer(daemon.reader) as peer:
+            for i in range(2000):
+                assert peer.get(name(i)) == body(i)
+
+
+def test_dictionary_cut_off():
+    with Daemon() as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            put_all(peer, [(f"small/{i}", bytes_of(1900, i)) for i in range(500)])
+        data = daemon.store / "dictionary/data.mdb"
+        whole = data.read_bytes()
+        os.truncate(data, 16384)
+        with wire.Peer(daemon.reader) as peer:
+            peer.send(wire.frame(wire.GET, 100, wire.uri("small/250")))
+            peer.expect_closed()
+        expect_sigbus(daemon, f"An I/O error in the dictionary of the store {daemon.store} (SIGBUS)")
+        data.write_bytes(whole)
+        daemon.start()
+        with wire.Peer(daemon.reader) as peer:
+            for i in range(500):
+                assert peer.get(f"small/{i}") == bytes_of(1900, i)
+
+
+def test_other_sigbus():
+    with Daemon() as daemon:
+        daemon.process.send_signal(signal.SIGBUS)
+        expect_sigbus(daemon, "SIGBUS, and not in the store's dictionary")
+        daemon.start()
+
+
+def check_dictionary_unwritable(kind, mark):
+    with BadDisk(kind) as bad, serving(bad) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            put_all(peer, [(f"small/{i}", bytes_of(1000, i)) for i in range(100)])
+            peer.put("large", bytes_of(100000))
+            bad.fail_writes(mark)
+            for _ in range(3):
+                assert put_status(peer, "small/50", marked(1000)) == wire.INTERNAL
+                assert put_status(peer, "new", marked(1000)) == wire.INTERNAL
+                for i in range(100):
+                    assert peer.get(f"small/{i}") == bytes_of(1000, i)
+                assert peer.get("large") == bytes_of(100000)
+                assert get_status(peer, "new") == wire.ABSENT
+            assert says(daemon, "no changes") == 1, daemon.log()
+            bad.fail_writes(b"")
+
+            # It comes back by itself; a change that was refused may be asked for again.
+            wait_until(lambda: put_status(peer, "new", marked(1000)) == wire.OK, "puts again")
+            assert says(daemon, "changes again") == 1, daemon.log()
+            peer.put("small/50", marked(1000))
+            assert peer.ask(wire.REMOVE, wire.uri("small/51")).status == wire.OK
+        for start_again in (lambda: remount_cold(daemon, bad), daemon.restart):
+            with wire.Peer(daemon.reader) as peer:
+                for i in range(100):
+                    if i not in (50, 51):
+                        assert peer.get(f"small/{i}") == bytes_of(1000, i)
+                assert peer.get("small/50") == peer.get("new") == marked(1000)
+                assert get_status(peer, "small/51") == wire.ABSENT
+                assert peer.get("large") == bytes_of(100000)
+            start_again()
+
+
+@on_both
+def test_dictionary_unwritable(kind):
+    check_dictionary_unwritable(kind, MARK)
+
+
+@on_both
+def test_commit_half_way(kind):
+    check_dictionary_unwritable(kind, META_PAGE)
+
+
+if __name__ == "__main__":
+    tap.run(globals())
