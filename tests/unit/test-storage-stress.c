@@ -15,33 +15,35 @@
 #define THREADS         8
 #define URIS            200
 #define IN_FLIGHT       16
+#define CACHE_PATH_MAX  500000
 #define SECONDS_DEFAULT 6
 #define SECONDS_FULL    300   /* from here on ... */
 #define CALLS_FULL      10000 /* ... each function is called so often */
 
 /* All functions of storage.h: compared with the header. */
-#define FUNCTIONS(X)               \
-        X(storage_init)            \
-        X(storage_cleanup)         \
-        X(storage_get_id)          \
-        X(storage_object_done)     \
-        X(storage_get)             \
-        X(storage_get_fd)          \
-        X(storage_get_mmap)        \
-        X(storage_munmap)          \
-        X(storage_get_info)        \
-        X(storage_upload_new)      \
-        X(storage_upload_write)    \
-        X(storage_upload_finish)   \
-        X(storage_upload_size)     \
-        X(storage_upload_checksum) \
-        X(storage_upload_free)     \
-        X(storage_submit)          \
-        X(storage_change_wait)     \
-        X(storage_put)             \
-        X(storage_remove)          \
-        X(storage_list)            \
-        X(storage_list_except)     \
+#define FUNCTIONS(X)                  \
+        X(storage_init)               \
+        X(storage_cleanup)            \
+        X(storage_get_id)             \
+        X(storage_set_cache_path_max) \
+        X(storage_object_done)        \
+        X(storage_get)                \
+        X(storage_get_fd)             \
+        X(storage_get_mmap)           \
+        X(storage_munmap)             \
+        X(storage_get_info)           \
+        X(storage_upload_new)         \
+        X(storage_upload_write)       \
+        X(storage_upload_finish)      \
+        X(storage_upload_size)        \
+        X(storage_upload_checksum)    \
+        X(storage_upload_free)        \
+        X(storage_submit)             \
+        X(storage_change_wait)        \
+        X(storage_put)                \
+        X(storage_remove)             \
+        X(storage_list)               \
+        X(storage_list_except)        \
         X(storage_get_stats)
 
 #define AS_NUMBER(function) CALL_##function,
@@ -60,6 +62,7 @@ struct stress {
         struct shelf shelf;
         uint64_t end_usec;
         char *uris[URIS];
+        char *cache_path;
         /* The newest state of each object that somebody knows of; nothing older may come. Atomic. */
         uint64_t known[URIS];
 };
@@ -461,12 +464,18 @@ static void do_stats(struct worker *worker, _unused_ unsigned uri) {
         g_assert_cmpuint(CALL(storage_get_id, worker->storage), ==, storage_get_id(worker->storage));
 }
 
+static void do_set_cache_path_max(struct worker *worker, unsigned uri) {
+        CALL(storage_set_cache_path_max, worker->storage,
+             &(struct storage_amount){ .bytes = uri % 8 * CACHE_PATH_MAX / 8 });
+}
+
 /* A store of the thread's own, opened and closed. */
 static void do_open(struct worker *worker, _unused_ unsigned uri) {
         struct storage_config config = worker->stress->shelf.config;
         struct storage *storage = NULL;
 
         config.directory = worker->own_path;
+        config.cache_path = NULL;
         assert_ok(CALL(storage_init, &storage, &config));
         CALL(storage_cleanup, storage);
 }
@@ -478,7 +487,7 @@ static const struct {
         { do_get, 40 },        { do_object_done, 5 }, { do_get_fd, 10 }, { do_get_mmap, 10 },
         { do_get_info, 10 },   { do_put, 4 },         { do_remove, 3 },  { do_upload, 2 },
         { do_change, 8 },      { do_submit, 30 },     { do_purge, 1 },   { do_list, 4 },
-        { do_list_except, 4 }, { do_stats, 4 },       { do_open, 3 },
+        { do_list_except, 4 }, { do_stats, 4 },       { do_open, 3 },    { do_set_cache_path_max, 3 },
 };
 
 static void do_any(struct worker *worker) {
@@ -523,6 +532,8 @@ static void stress_init(struct stress *stress) {
         stress->shelf.config.expired_keep_usec = 5 * USEC_PER_MSEC;
         stress->shelf.hooks.usage_interval_usec = 2000;
         stress->shelf.hooks.expiry_interval_usec = 2000;
+        stress->shelf.config.cache_path = stress->cache_path = harness_make_dir();
+        stress->shelf.config.cache_path_max.bytes = CACHE_PATH_MAX;
         shelf_open(&stress->shelf);
 }
 
@@ -533,6 +544,8 @@ static void check_end(struct stress *stress) {
 
         g_assert_cmpuint(shelf_events(shelf, STORAGE_EVENT_DAMAGED), ==, 0);
         g_assert_cmpuint(shelf_events(shelf, STORAGE_EVENT_WRITE_FAILED), ==, 0);
+
+        g_assert_cmpuint(shelf_stats(shelf).fast_hits, >, 0);
 
         assert_ok(storage_change_wait(shelf->storage, &purge));
         stats = shelf_stats(shelf);
@@ -570,6 +583,7 @@ static void test_stress(void) {
         }
         check_end(stress);
         shelf_destroy(&stress->shelf);
+        harness_remove_dir(stress->cache_path);
         for (unsigned i = 0; i < URIS; i++)
                 g_free(stress->uris[i]);
 }
