@@ -117,7 +117,7 @@ void server_log_refusal(struct server *server,
         (void) snprintf(uid, sizeof(uid), "%" PRIu32, (uint32_t) peer->uid);
         (void) snprintf(pid, sizeof(pid), "%i", (int) peer->pid);
         if (peer->pid > 0)
-                (void) snprintf(of_pid, sizeof(of_pid), ", pid %s,", pid);
+                (void) snprintf(of_pid, sizeof(of_pid), " (pid %s)", pid);
         if (dropped > 0)
                 (void) snprintf(suffix, sizeof(suffix), " (%u more were not logged)", dropped);
 
@@ -128,7 +128,7 @@ void server_log_refusal(struct server *server,
         };
 
         log_write(LOG_NOTICE, 0, MESSAGE_ACCESS_REFUSED, fields, peer->pid > 0 ? 3 : 2,
-                  "Refused a %s in namespace %s to uid %s%s: its rules do not name them%s", verb_names[verb],
+                  "Refused a %s in namespace %s to uid %s%s: its rules do not permit it%s", verb_names[verb],
                   namespace, uid, of_pid, suffix);
 }
 

@@ -76,7 +76,7 @@ def reload(daemon, settings):
 
 
 def refusals(daemon):
-    return re.findall(r"Refused a ([a-z-]+) in namespace ([a-z.]+) to uid (\d+), pid (\d+),", daemon.log(1 << 20))
+    return re.findall(r"Refused a ([a-z-]+) in namespace ([a-z.]+) to uid (\d+) \(pid (\d+)\): ", daemon.log(1 << 20))
 
 
 def names(reply):
@@ -231,15 +231,16 @@ def test_listing():
 
 def test_listing_says_nothing_of_others():
     """Neither cursors nor empty pages tell of names that one may not know, however many there are."""
+    # More than are looked at for a page, had they to be.
     secret = "alice/" + "the secret of " * 40  # longer than a key of the dictionary as well
     with open_daemon() as daemon:
         with connect(daemon.publisher, 0) as root:
             root.put("alice", b"")
-            for i in range(0, 2500, 100):
-                ttl = wire.u64(wire.TAG_TTL, 1) if i % 200 else b""
-                root.send(*(wire.frame(wire.PUT, root.new_id(), wire.uri(f"alice/{n:04}"), ttl)
-                            for n in range(i, i + 100)))
-                assert all(root.receive().status == wire.OK for _ in range(100))
+            for i in range(0, 10200, 200):
+                ttl = wire.u64(wire.TAG_TTL, 1) if i % 400 else b""
+                root.send(*(wire.frame(wire.PUT, root.new_id(), wire.uri(f"alice/{n:05}"), ttl)
+                            for n in range(i, i + 200)))
+                assert all(root.receive().status == wire.OK for _ in range(200))
             root.put(secret + "1", b"")
             root.put(secret + "2", b"")
             root.put("bob", b"")

@@ -13,8 +13,10 @@ USERS = {"reader": ["objmapper"], "publisher": ["objmapper-publish"], "stranger"
 
 
 class Host(container.Container):
-    def __init__(self, **kwargs):
-        super().__init__(install=BUILD, users=USERS, **kwargs)
+    """users: more of them, each with its groups, which are made."""
+
+    def __init__(self, *, users=None, **kwargs):
+        super().__init__(install=BUILD, users={**USERS, **(users or {})}, **kwargs)
 
     def stop(self):
         self.run("systemctl", "stop", *SOCKETS, "objmapper.service")
@@ -40,6 +42,16 @@ class Host(container.Container):
     def busctl(self, method, *args, **kwargs):
         return self.run("busctl", "call", "org.objmapper1", "/org/objmapper1", "org.objmapper1.Manager",
                         method, *args, **kwargs)
+
+    def configure(self, name, settings):
+        """Writes a drop-in of the configuration, or removes it when there are no settings, and reloads."""
+        path = self.path(f"/etc/objmapper/objmapper.conf.d/{name}.conf")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if settings:
+            path.write_text(settings)
+        else:
+            path.unlink(missing_ok=True)
+        self.run("systemctl", "reload", "objmapper.service")
 
     def test_program(self, name):
         """A program of tests/system, as the container can run it."""

@@ -45,16 +45,12 @@ def test_namespace(host):
     (settings,) = examples("ini")
     prefix = re.search("^Prefix=(.*)$", settings, re.MULTILINE)[1]
     host.ctl("put", prefix + "1", input="bytes")
-    path = host.path("/etc/objmapper/objmapper.conf.d/50-readme.conf")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(settings)
-    host.run("systemctl", "reload", "objmapper.service")
+    host.configure("50-readme", settings)
     assert host.ctl("get", prefix + "1", user="reader", check=False).returncode == 5
     host.run("usermod", "--append", "--groups=objmapper", "www-data")
     assert host.ctl("get", prefix + "1", user="www-data").stdout == "bytes"
     host.put(prefix + "2", "bytes", user="publisher")
-    path.unlink()
-    host.run("systemctl", "reload", "objmapper.service")
+    host.configure("50-readme", "")
     assert host.get(prefix + "2") == b"bytes"
 
 

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Namespaces on a booted machine: users and groups, through every verb of both sockets and the bus."""
+
+import tarfile
+
+import container
+import tap
+
+container.enter_namespaces()
+
+from host import Host  # noqa: E402, pylint: disable=wrong-import-position
+
+BOTH = ["objmapper", "objmapper-publish"]
+# Everybody may connect to both sockets: what keeps them apart are the rules alone. ed is an editor besides.
+PEOPLE = {"alice": BOTH, "bob": BOTH, "ed": [*BOTH, "editors"]}
+RULES = """\
+[Namespace private]
+Prefix=private/
+ReadUsers=alice
+PublishUsers=alice
+
+[Namespace news]
+Prefix=news/
+ReadUsers=alice
+ReadGroups=editors
+PublishGroups=editors
+"""
+NOT_PERMITTED = 5
+REFUSED = "710565abde534923886f8dde7afd7cc9"
+PUBLISHERS_SOCKET = "--socket=/run/objmapper/publish.sock"
+
+
+def refused(result, namespace):
+    assert result.returncode == NOT_PERMITTED, result
+    assert f"namespace {namespace}:" in result.stderr, result.stderr
+    assert not result.stdout, result.stdout
+
+
+def prepare(host):
+    host.path("/etc/objmapper/objmapper.conf.d/60-public.conf").unlink(missing_ok=True)
+    host.start_again()
+    host.ctl("purge", "--all")
+    host.configure("50-test", RULES)
+    for uri in ("private/1", "news/1", "public/1"):
+        host.put(uri, f"body of {uri}")
+
+
+def said(host, name, line):
+    """What was logged of a line of a drop-in."""
+    return "\n".join(entry["MESSAGE"] for entry in host.journal(
+        f"CONFIG_FILE=/etc/objmapper/objmapper.conf.d/{name}.conf", f"CONFIG_LINE={line}"))
+
+
+def uid_of(host, user):
+    return host.run("id", "-u", user).stdout.strip()
+
+
+def test_readers(host):
+    prepare(host)
+    for socket in ([], [PUBLISHERS_SOCKET]):
+        for uri, user in (("private/1", "alice"), ("news/1", "alice"), ("news/1", "ed"), ("public/1", "bob"),
+                          ("private/1", "root"), ("news/1", "root")):
+            assert host.ctl(*socket, "get", uri, user=user).stdout == f"body of {uri}"
+            assert host.ctl(*socket, "stat", uri, user=user).stdout
+            assert host.ctl(*socket, "ls", uri, user=user).stdout == f"{uri}\n"
+        for uri, user in (("private/1", "bob"), ("private/1", "ed"), ("private/none", "bob"), ("news/1", "bob")):
+            namespace = uri.partition("/")[0]
+            for verb in ("get", "stat", "ls", "export"):
+                refused(host.ctl(*socket, verb, uri, user=user, check=False), namespace)
+
+
+def test_publishers(host):
+    prepare(host)
+    host.put("private/2", "alice's", user="alice")
+    host.put("news/2", "ed's", user="ed")
+    host.put("public/2", "bob's", user="bob")
+    host.ctl("set-meta", "news/2", "a=b", user="ed")
+    host.ctl("rm", "private/2", user="alice")
+    for user, uri in (("bob", "private/1"), ("bob", "news/1"), ("ed", "private/1"), ("alice", "news/1")):
+        namespace = uri.partition("/")[0]
+        for arguments in (("rm", uri), ("set-meta", uri, "a=b"), ("purge", uri), ("put", uri, "/etc/hostname"),
+                          ("put", uri, "/usr/bin/bash")):
+            refused(host.ctl(*arguments, user=user, check=False), namespace)
+        recursive = host.ctl("put", "--recursive", "/usr/share/doc/base-files", uri, user=user, check=False)
+        assert recursive.returncode == NOT_PERMITTED and f"namespace {namespace}:" in recursive.stderr, recursive
+    assert host.ctl("ls").stdout.split() == ["news/1", "news/2", "private/1", "public/1", "public/2"]
+    assert host.get("private/1", user="alice") == b"body of private/1"
+
+
+def test_purge_of_a_broader_prefix(host):
+    """All or nothing, and whose rules speak against it is named."""
+    prepare(host)
+    refused(host.ctl("purge", "--all", user="alice", check=False), "news")
+    refused(host.ctl("purge", "--all", user="ed", check=False), "private")
+    refused(host.ctl("purge", "p", user="bob", check=False), "private")
+    assert len(host.ctl("ls").stdout.split()) == 3
+    host.ctl("purge", "p", user="alice")
+    assert host.ctl("ls").stdout.split() == ["news/1"]
+
+
+def test_listings_leave_out(host):
+    prepare(host)
+    for user, wanted in (("bob", ["public/1"]), ("ed", ["news/1", "public/1"]),
+                         ("alice", ["news/1", "private/1", "public/1"]),
+                         ("root", ["news/1", "private/1", "public/1"])):
+        assert host.ctl("ls", user=user).stdout.split() == wanted
+        host.run("sh", "-c", "rm -f /tmp/archive; touch /tmp/archive; chown $0 /tmp/archive", user)
+        host.run("sh", "-c", "objmapperctl export > /tmp/archive", user=user)
+        with tarfile.open(host.path("/tmp/archive")) as archive:
+            assert sorted(member.pax_headers["SCHILY.xattr.user.objmapper.uri"] for member in archive) == wanted
+    # And nobody brings in what is not theirs: root's archive, which is the last.
+    result = host.run("sh", "-c", "objmapperctl import < /tmp/archive", user="ed", check=False)
+    assert result.returncode == NOT_PERMITTED and "private/1" in result.stderr and "news/1" not in result.stderr
+
+
+def test_bus(host):
+    prepare(host)
+    for user, uri, may in (("alice", "private/1", True), ("bob", "private/1", False), ("bob", "private/none", False),
+                           ("ed", "private/1", False), ("ed", "news/1", True), ("bob", "news/1", False),
+                           ("bob", "public/1", True), ("root", "private/1", True)):
+        result = host.busctl("GetInfo", "s", uri, user=user, check=False)
+        if may:
+            assert result.returncode == 0 and '"size" t' in result.stdout, result
+        else:
+            assert result.returncode != 0 and f"namespace {uri.partition('/')[0]} do not permit" in result.stderr, result
+    # Changes are root's, in every namespace.
+    host.busctl("PutBytes", "saya{ss}a{sv}", "private/bus", "1", "65", "0", "0")
+    host.busctl("Remove", "sa{sv}", "private/bus", "0")
+    assert host.busctl("PutBytes", "saya{ss}a{sv}", "private/bus", "1", "65", "0", "0", user="alice",
+                       check=False).returncode != 0
+
+
+def test_logged_once(host):
+    prepare(host)
+    before = len(host.journal(f"MESSAGE_ID={REFUSED}"))
+    for _ in range(3):
+        for verb in ("get", "rm", "ls"):
+            refused(host.ctl(verb, "private/1", user="bob", check=False), "private")
+        host.busctl("GetInfo", "s", "private/1", user="bob", check=False)
+        refused(host.ctl("stat", "news/1", user="bob", check=False), "news")
+    entries = host.journal(f"MESSAGE_ID={REFUSED}")[before:]
+    assert [(e["OBJMAPPER_NAMESPACE"], e["OBJMAPPER_PEER_UID"]) for e in entries] == [
+        ("private", uid_of(host, "bob")), ("news", uid_of(host, "bob"))], entries
+    assert all(int(e["OBJMAPPER_PEER_PID"]) > 1 and e["PRIORITY"] == "5" for e in entries), entries
+
+
+def test_reload(host):
+    """A namespace that is added, and one whose rules change, count at once; a wrong one changes nothing."""
+    prepare(host)
+    assert host.get("public/1", user="bob") == b"body of public/1"
+    host.configure("60-public", "[Namespace public]\nPrefix=public/\nReadUsers=root\n[Namespace private]\nReadUsers=bob\n")
+    refused(host.ctl("get", "public/1", user="bob", check=False), "public")
+    assert host.get("private/1", user="bob") == b"body of private/1"
+
+    path = host.path("/etc/objmapper/objmapper.conf.d/60-public.conf")
+    path.write_text("[Namespace other]\nPrefix=private/\n")
+    result = host.run("systemctl", "reload", "objmapper.service", check=False)
+    assert result.returncode != 0
+    assert "[Namespace other] has the same Prefix= as [Namespace private]" in said(host, "60-public", 2)
+    assert host.get("private/1", user="bob") == b"body of private/1"
+
+    host.configure("60-public", "")
+    refused(host.ctl("get", "private/1", user="bob", check=False), "private")
+    assert host.get("public/1", user="bob") == b"body of public/1"
+
+
+def test_group_that_is_gone(host):
+    """Nobody is a member of it then, and not everybody; the start and the reload go on, with a warning."""
+    prepare(host)
+    host.run("groupdel", "editors")
+    try:
+        host.run("systemctl", "restart", "objmapper.service")
+        assert host.is_active()
+        refused(host.ctl("get", "news/1", user="ed", check=False), "news")
+        refused(host.ctl("get", "news/1", user="bob", check=False), "news")
+        refused(host.ctl("put", "news/1", "/etc/hostname", user="ed", check=False), "news")
+        assert host.get("news/1", user="alice") == b"body of news/1"
+        assert "ReadGroups=editors: there is no such group" in said(host, "50-test", 9)
+    finally:
+        host.run("groupadd", "editors")
+        host.run("usermod", "--append", "--groups=editors", "ed")
+    refused(host.ctl("get", "news/1", user="ed", check=False), "news")  # until the reload
+    host.run("systemctl", "reload", "objmapper.service")
+    assert host.get("news/1", user="ed") == b"body of news/1"
+
+
+with Host(users=PEOPLE) as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)
