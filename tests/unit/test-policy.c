@@ -361,6 +361,67 @@ static void test_change(void) {
                 }
 }
 
+/* Whatever is done in whatever order, the sums are right and each queue holds what it says. */
+static void test_any_order(void) {
+        _cleanup_(cache_freep) struct cache *cache = cache_new(STORAGE_POLICY_S3FIFO, UINT64_MAX, true);
+        struct policy_state state;
+
+        for (uint64_t i = 0; i < 200000; i++) {
+                uint64_t random = hash_of(i);
+                uint32_t object = (uint32_t) (random >> 32) % 3000;
+                struct entry *entry = &cache->entries[object];
+                uint64_t size = random % 1000;
+                struct policy_place place;
+
+                switch ((random >> 20) % 16) {
+                case 0 ... 4:
+                        if (!entry->is_in) {
+                                cache_put(object, size, cache);
+                                break;
+                        }
+                        place = cache_unqueue(cache, entry);
+                        policy_replace(cache->policy, &place, entry->size, size,
+                                       heat_table_tick(cache->clock));
+                        cache->used += size - entry->size;
+                        entry->size = size;
+                        cache_queue(cache, entry, place);
+                        break;
+                case 5 ... 11:
+                        (void) cache_get(object, 0, cache);
+                        break;
+                case 12:
+                        if (!entry->is_in)
+                                break;
+                        place = cache_unqueue(cache, entry);
+                        policy_remove(cache->policy, &place, entry->size);
+                        entry->is_in = false;
+                        cache->used -= entry->size;
+                        cache->n--;
+                        break;
+                case 13 ... 14:
+                        if (cache->n > 1000)
+                                (void) cache_evict(cache);
+                        break;
+                default:
+                        if (i % 64 == 0)
+                                policy_set_kind(cache->policy, policies[random % ARRAY_SIZE(policies)]);
+                        policy_get_state(cache->policy, &state);
+                        (void) policy_insert(cache->policy, random, size,
+                                             i); /* in a transaction that fails */
+                        policy_set_state(cache->policy, &state);
+                        break;
+                }
+
+                if (i % 1000 == 0)
+                        assert_sums(cache);
+        }
+
+        while (cache->n > 0)
+                (void) cache_evict(cache);
+        g_assert_cmpuint(cache->used, ==, 0);
+        assert_sums(cache);
+}
+
 /* Sizes and sums that make no sense make no harm: sums stop at their ends, and everything goes in the end. */
 static void test_extremes(void) {
         for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
@@ -612,6 +673,7 @@ int main(int argc, char **argv) {
         harness_add("/policy/return", test_return);
         harness_add("/policy/replace", test_replace);
         harness_add("/policy/change", test_change);
+        harness_add("/policy/any-order", test_any_order);
         harness_add("/policy/extremes", test_extremes);
         harness_add("/policy/ghost", test_ghost);
         harness_add("/policy/heat", test_heat);
