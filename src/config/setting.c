@@ -57,6 +57,8 @@ static const struct {
         [SETTING_TIME] = { "a time such as 30s or 1min 30s,", value_parse_time },
         [SETTING_LEVEL] = { "emerg, alert, crit, err, warning, notice, info, debug or 0 to 7",
                             value_parse_level },
+        [SETTING_BOOL] = { "yes or no", value_parse_bool },
+        [SETTING_WORD] = { "one of", NULL },
         [SETTING_PATH] = { "an absolute path without \"..\"", NULL },
         [SETTING_PREFIX] = { "at most 256 bytes, as they are or in double quotes, with \\xHH for any byte "
                              "but "
@@ -108,6 +110,16 @@ static int apply_path(char **path, const char *value) {
         return 0;
 }
 
+static int find_word(const struct setting *setting, const char *value, uint64_t *ret) {
+        for (uint64_t i = 0; setting->words[i]; i++)
+                if (strcmp(setting->words[i], value) == 0) {
+                        *ret = i;
+                        return 0;
+                }
+
+        return -EINVAL;
+}
+
 static int parse_bounded(const struct setting *setting, const char *value, uint64_t *ret) {
         uint64_t n, bound;
         int r;
@@ -150,11 +162,16 @@ int setting_apply(const struct setting *setting, void *target, const char *value
         if (setting->kind == SETTING_USERS || setting->kind == SETTING_GROUPS)
                 return owners_apply(field, value, place);
 
-        r = parse_bounded(setting, value, &n);
+        if (!*value) { /* not set */
+                *(int *) field = -1;
+                return 0;
+        }
+
+        r = setting->kind == SETTING_WORD ? find_word(setting, value, &n) : parse_bounded(setting, value, &n);
         if (r < 0)
                 return r;
 
-        if (setting->kind == SETTING_LEVEL)
+        if (setting->kind == SETTING_LEVEL || setting->kind == SETTING_BOOL || setting->kind == SETTING_WORD)
                 *(int *) field = (int) n;
         else
                 *(uint64_t *) field = n;
@@ -178,6 +195,11 @@ void setting_describe(const struct setting *setting, char *ret, size_t size) {
                 (void) snprintf(ret, size, "%s at least %s, or infinity", noun, setting->min);
         else if (setting->min && setting->max)
                 (void) snprintf(ret, size, "%s from %s to %s", noun, setting->min, setting->max);
-        else
-                (void) snprintf(ret, size, "%s", noun);
+        else {
+                int n = snprintf(ret, size, "%s", noun);
+
+                for (size_t i = 0; setting->words && setting->words[i] && n >= 0 && (size_t) n < size; i++)
+                        n += snprintf(ret + n, size - (size_t) n, "%s %s", i > 0 ? "," : "",
+                                      setting->words[i]);
+        }
 }

@@ -14,6 +14,8 @@ enum setting_kind {
         SETTING_AMOUNT, /* without bounds */
         SETTING_TIME,
         SETTING_LEVEL,
+        SETTING_BOOL, /* an int: 1, 0, or -1 where it is not set and has no default */
+        SETTING_WORD, /* an int: which of the words, or -1 likewise */
         SETTING_PATH,
         SETTING_PREFIX, /* bytes that URIs begin with */
         SETTING_USERS,
@@ -31,8 +33,9 @@ struct setting {
         const char *name;
         const char *initial; /* as it would be written; "": none */
         enum setting_kind kind;
-        const char *min, *max; /* of numbers, as they would be written; both included */
-        size_t offset;         /* in struct config; of a namespace's, in struct config_namespace */
+        const char *min, *max;    /* of numbers, as they would be written; both included */
+        size_t offset;            /* in struct config; of a namespace's, in struct config_namespace */
+        const char *const *words; /* of SETTING_WORD; the last is NULL */
 };
 
 extern const struct setting settings[];

@@ -32,6 +32,11 @@ int value_parse_count(const char *text, uint64_t *ret) {
         uint64_t n;
         int r;
 
+        if (strcmp(text, "infinity") == 0) {
+                *ret = UINT64_MAX;
+                return 0;
+        }
+
         r = take_number(&text, &n);
         if (r < 0)
                 return r;
@@ -151,6 +156,20 @@ int value_parse_time(const char *text, uint64_t *ret) {
 
         *ret = sum;
         return 0;
+}
+
+int value_parse_bool(const char *text, uint64_t *ret) {
+        static const char *const names[2][4] = { { "no", "false", "off", "0" },
+                                                 { "yes", "true", "on", "1" } };
+
+        for (unsigned value = 0; value < 2; value++)
+                for (size_t i = 0; i < ARRAY_SIZE(names[value]); i++)
+                        if (strcmp(text, names[value][i]) == 0) {
+                                *ret = value;
+                                return 0;
+                        }
+
+        return -EINVAL;
 }
 
 int value_parse_level(const char *text, uint64_t *ret) {

@@ -271,6 +271,27 @@ static void test_amounts(void) {
         }
 }
 
+static void test_words(void) {
+        static const char *const yes[] = { "yes", "true", "on", "1" }, *const no[] = { "no", "false", "off",
+                                                                                       "0" };
+        static const char *const neither[] = { "", "y", "Yes", "01", "infinity" };
+        uint64_t n;
+
+        for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+                assert_ok(value_parse_bool(yes[i], &n));
+                g_assert_cmpuint(n, ==, 1);
+                assert_ok(value_parse_bool(no[i], &n));
+                g_assert_cmpuint(n, ==, 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(neither); i++)
+                assert_errno(value_parse_bool(neither[i], &n), -EINVAL);
+
+        assert_ok(value_parse_count("infinity", &n));
+        g_assert_true(n == UINT64_MAX);
+        parse_bad("[Server]\nMaxStreams=infinity\n",
+                  "E f:2: MaxStreams=infinity: out of range: expected a whole number from 1 to 1024.\n");
+}
+
 static void test_times(void) {
         static const struct {
                 const char *text;
@@ -870,6 +891,7 @@ int main(int argc, char *argv[]) {
         harness_add("/config/bytes", test_bytes);
         harness_add("/config/sizes", test_sizes);
         harness_add("/config/amounts", test_amounts);
+        harness_add("/config/words", test_words);
         harness_add("/config/times", test_times);
         harness_add("/config/levels", test_levels);
         harness_add("/config/paths", test_paths);
