@@ -170,6 +170,11 @@ static void set_sums(struct account *account, const struct account_sums *sums) {
         account->is_dirty = false;
 }
 
+void account_mend_sums(struct account *account, const struct account_sums *sums) {
+        set_sums(account, sums);
+        account->is_dirty = true;
+}
+
 uint64_t account_bytes(const struct account *account) {
         struct account_sums sums;
         uint64_t bytes;

@@ -61,6 +61,8 @@ DEFINE_CLEANUP(struct accounts, accounts_free)
 uint64_t account_bytes(const struct account *account);
 uint64_t account_objects(const struct account *account);
 void account_get_sums(const struct account *account, struct account_sums *ret);
+/* They were found to be others. */
+void account_mend_sums(struct account *account, const struct account_sums *sums);
 /* Counts a record that is there already. */
 void account_sums_add(struct account_sums *sums, const struct record *record);
 

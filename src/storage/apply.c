@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "clock.h"
+#include "macro.h"
 #include "upload.h"
 #include "writer.h"
 
@@ -266,6 +267,12 @@ bool change_is_sound(const struct storage_change *change) {
 
 int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
         int r;
+
+        if (change->kind == STORAGE_TASK) {
+                struct writer_task *task = container_of(change, struct writer_task, change);
+
+                return task->run(writer, txn, task);
+        }
 
         if (!change_is_sound(change)) {
                 change->result = -EINVAL;

@@ -61,11 +61,15 @@ int background_start(struct background *background,
         return r;
 }
 
-void background_stop(struct background *background) {
+void background_cancel(struct background *background) {
         (void) pthread_mutex_lock(&background->mutex);
         __atomic_store_n(&background->stop, true, __ATOMIC_RELAXED);
         (void) pthread_cond_signal(&background->wake);
         (void) pthread_mutex_unlock(&background->mutex);
+}
+
+void background_stop(struct background *background) {
+        background_cancel(background);
         (void) pthread_join(background->thread, NULL);
 
         (void) pthread_cond_destroy(&background->wake);

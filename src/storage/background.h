@@ -22,7 +22,9 @@ int background_start(struct background *background,
                      const char *name,
                      void (*run)(void *userdata),
                      void *userdata);
-/* Wakes it from its rest, and waits until run has returned. */
+/* Wakes it from its rest: it is to return. Any thread. */
+void background_cancel(struct background *background);
+/* The same, and waits until it has. */
 void background_stop(struct background *background);
 
 /* For run: whether it is to return; and a rest, which ends early then. */

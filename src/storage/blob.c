@@ -14,10 +14,7 @@
 #define FOLDER_DIGITS 13
 #define NAME_DIGITS   16
 
-/* "FOLDER/BLOB", both in hexadecimal. */
-struct blob_path {
-        char text[FOLDER_DIGITS + 1 + NAME_DIGITS + 1];
-};
+static_assert(FOLDER_DIGITS + 1 + NAME_DIGITS + 1 <= BLOB_PATH_MAX, "a path fits");
 
 /* Each get makes one of these: not worth printf's time. */
 static char *format_hex(char *p, uint64_t number, unsigned n_digits) {
@@ -28,8 +25,13 @@ static char *format_hex(char *p, uint64_t number, unsigned n_digits) {
         return p + n_digits;
 }
 
-static void path_of(struct blob_path *path, uint64_t blob) {
-        char *p = format_hex(path->text, blob >> BLOB_FOLDER_BITS, FOLDER_DIGITS);
+void blob_folder_path(uint64_t folder, char ret[static BLOB_PATH_MAX]) {
+        (void) format_hex(ret, folder, FOLDER_DIGITS);
+}
+
+/* "FOLDER/BLOB", both in hexadecimal. */
+void blob_path(uint64_t blob, char ret[static BLOB_PATH_MAX]) {
+        char *p = format_hex(ret, blob >> BLOB_FOLDER_BITS, FOLDER_DIGITS);
 
         *p++ = '/';
         (void) format_hex(p, blob, NAME_DIGITS);
@@ -229,10 +231,10 @@ int blobs_sync(struct blobs *blobs) {
 }
 
 void blob_unlink(struct blobs *blobs, uint64_t blob) {
-        struct blob_path path;
+        char path[BLOB_PATH_MAX];
 
-        path_of(&path, blob);
-        (void) unlinkat(blobs->fd, path.text, 0);
+        blob_path(blob, path);
+        (void) unlinkat(blobs->fd, path, 0);
 }
 
 void blob_remove_folder(struct blobs *blobs, uint64_t folder) {
@@ -268,8 +270,8 @@ bool blob_parse_folder(const char *name, uint64_t *ret) {
         return parse_hex(name, FOLDER_DIGITS, ret);
 }
 
-static int open_checked(int dir_fd, const char *path, uint64_t size) {
-        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+static int open_checked(int dir_fd, const char *path, uint64_t size, int flags) {
+        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags);
         struct stat st;
 
         if (fd < 0 || fstat(fd, &st) < 0)
@@ -281,16 +283,26 @@ static int open_checked(int dir_fd, const char *path, uint64_t size) {
 }
 
 int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size) {
-        struct blob_path path;
+        char path[BLOB_PATH_MAX];
         int fd;
 
-        path_of(&path, blob);
+        blob_path(blob, path);
         if (blobs->view_fd < 0 || __atomic_load_n(&blobs->is_view_lost, __ATOMIC_RELAXED))
-                return open_checked(blobs->fd, path.text, size);
+                return open_checked(blobs->fd, path, size, 0);
 
-        fd = open_checked(blobs->view_fd, path.text, size);
-        if (fd != -ENOENT || faccessat(blobs->fd, path.text, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        fd = open_checked(blobs->view_fd, path, size, 0);
+        if (fd != -ENOENT || faccessat(blobs->fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return fd;
 
         return -EXDEV;
+}
+
+int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size) {
+        char path[BLOB_PATH_MAX];
+        int fd;
+
+        blob_path(blob, path);
+        /* The owner's and root's alone; a FIFO in the file's place must not block. */
+        fd = open_checked(blobs->fd, path, size, O_NOATIME | O_NONBLOCK);
+        return fd == -EPERM ? open_checked(blobs->fd, path, size, O_NONBLOCK) : fd;
 }

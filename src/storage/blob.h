@@ -69,3 +69,10 @@ bool blob_parse_folder(const char *name, uint64_t *ret);
  * -EMSGSIZE: it is no file of that size. -EXDEV: it is there, but not in the view, which is to be given up.
  */
 int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size);
+/* The same for the store's own reading: not through the view, and it does not count as an access. */
+int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size);
+
+/* The path of a blob, or of a folder of blobs, below the folder of all. */
+#define BLOB_PATH_MAX 32
+void blob_path(uint64_t blob, char ret[static BLOB_PATH_MAX]);
+void blob_folder_path(uint64_t folder, char ret[static BLOB_PATH_MAX]);

@@ -548,8 +548,6 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
         uint64_t map_size = environment_map_size(dictionary->environment), used, end,
                  wanted = HEADROOM + size;
         MDB_env *env = environment_get(dictionary->environment);
-        MDB_envinfo info;
-        MDB_stat st;
         int r;
 
         if (!env)
@@ -566,9 +564,7 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
                 return 0;
 
         /* Twice of it, so as not to be back at once. */
-        (void) mdb_env_info(env, &info);
-        (void) mdb_env_stat(env, &st);
-        end = (info.me_last_pgno + 1) * st.ms_psize;
+        end = dictionary_extent(dictionary);
         for (unsigned times = 2; times > 0; times--) {
                 uint64_t size_wanted = MIN(end + times * wanted, map_size);
                 mdb_filehandle_t fd;
@@ -720,4 +716,20 @@ int dictionary_walk_delete(struct dictionary_walk *walk) {
 
 void dictionary_walk_end(struct dictionary_walk *walk) {
         mdb_cursor_close(walk->cursor);
+}
+
+struct dictionary_tables dictionary_get_tables(const struct dictionary *dictionary) {
+        return (struct dictionary_tables){ .live = dictionary->live,
+                                           .due = dictionary->due,
+                                           .order = dictionary->order };
+}
+
+uint64_t dictionary_extent(struct dictionary *dictionary) {
+        MDB_env *env = environment_get(dictionary->environment);
+        MDB_envinfo info;
+        MDB_stat st;
+
+        (void) mdb_env_info(env, &info);
+        (void) mdb_env_stat(env, &st);
+        return (info.me_last_pgno + 1) * st.ms_psize;
 }

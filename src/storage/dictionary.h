@@ -191,3 +191,13 @@ void dictionary_walk_end(struct dictionary_walk *walk);
 int dictionary_read_rebuild(struct dictionary *dictionary, MDB_txn *txn, struct key *ret);
 int dictionary_write_rebuild(struct dictionary *dictionary, MDB_txn *txn, const struct key *last);
 int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn);
+
+/* The tables that are kept beside the records, for who compares them (audit.c). */
+struct dictionary_tables {
+        MDB_dbi live, due, order;
+};
+
+struct dictionary_tables dictionary_get_tables(const struct dictionary *dictionary);
+
+/* Bytes of the file that pages have ever been in: it never shrinks. For who has a transaction. */
+uint64_t dictionary_extent(struct dictionary *dictionary);

@@ -78,8 +78,25 @@ int due_peek(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret_usec) {
         return 1;
 }
 
+bool due_parse(const MDB_val *k,
+               const MDB_val *v,
+               struct key *ret_key,
+               uint64_t *ret_usec,
+               uint64_t *ret_generation) {
+        ret_key->size = 0;
+        if (k->mv_size != ENTRY_SIZE || v->mv_size > KEY_MAX)
+                return false;
+
+        *ret_usec = load_be64(k->mv_data);
+        *ret_generation = load_be64((const uint8_t *) k->mv_data + 8);
+        ret_key->size = v->mv_size;
+        memcpy(ret_key->data, v->mv_data, v->mv_size);
+        return true;
+}
+
 int due_take(MDB_dbi dbi, MDB_txn *txn, struct key *ret_key, uint64_t *ret_generation) {
         uint8_t entry[KEY_MAX];
+        uint64_t usec;
         MDB_val k, v;
         int r;
 
@@ -87,13 +104,7 @@ int due_take(MDB_dbi dbi, MDB_txn *txn, struct key *ret_key, uint64_t *ret_gener
         if (r <= 0)
                 return r;
 
-        ret_key->size = 0;
-        if (k.mv_size == ENTRY_SIZE && v.mv_size <= KEY_MAX) {
-                *ret_generation = load_be64((const uint8_t *) k.mv_data + 8);
-                ret_key->size = v.mv_size;
-                memcpy(ret_key->data, v.mv_data, v.mv_size);
-        }
-
+        (void) due_parse(&k, &v, ret_key, &usec, ret_generation);
         memcpy(entry, k.mv_data, k.mv_size);
         k.mv_data = entry;
         r = mdb_del(txn, dbi, &k, NULL);

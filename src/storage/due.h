@@ -23,3 +23,10 @@ int due_peek(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret_usec);
 /* Takes the first out. 1: *ret_key is its key (of size 0 when that can't be read), *ret_generation its
  * generation; 0: there is none. */
 int due_take(MDB_dbi dbi, MDB_txn *txn, struct key *ret_key, uint64_t *ret_generation);
+
+/* Reads an entry. False: it is none that this code wrote. *ret_key is of size 0 when it can't be read. */
+bool due_parse(const MDB_val *k,
+               const MDB_val *v,
+               struct key *ret_key,
+               uint64_t *ret_usec,
+               uint64_t *ret_generation);

@@ -15,10 +15,15 @@ static uint64_t check_of(uint64_t folder, const void *bits) {
         return XXH3_64bits_withSeed(bits, sizeof(struct live_map), folder);
 }
 
+static bool is_sound(uint64_t folder, const MDB_val *v) {
+        const uint8_t *p = v->mv_data;
+
+        return v->mv_size == VALUE_SIZE && load_le64(p) == check_of(folder, p + CHECK_SIZE);
+}
+
 int live_read(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, struct live_map *ret) {
         uint8_t key[8];
         MDB_val k = { sizeof(key), key }, v;
-        const uint8_t *p;
         int r;
 
         store_be64(key, folder);
@@ -30,12 +35,25 @@ int live_read(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, struct live_map *ret) 
         if (r != 0)
                 return environment_errno(r);
 
-        p = v.mv_data;
-        if (v.mv_size == VALUE_SIZE && load_le64(p) == check_of(folder, p + CHECK_SIZE))
-                memcpy(ret->bits, p + CHECK_SIZE, sizeof(ret->bits));
+        if (is_sound(folder, &v))
+                memcpy(ret->bits, (const uint8_t *) v.mv_data + CHECK_SIZE, sizeof(ret->bits));
         else
                 memset(ret->bits, 0xff, sizeof(ret->bits));
         return 0;
+}
+
+bool live_is_empty(const struct live_map *map) {
+        return map->bits[0] == 0 && memcmp(map->bits, map->bits + 1, sizeof(map->bits) - 1) == 0;
+}
+
+static int delete_map(MDB_dbi dbi, MDB_txn *txn, uint64_t folder) {
+        uint8_t key[8];
+        MDB_val k = { sizeof(key), key };
+        int r;
+
+        store_be64(key, folder);
+        r = mdb_del(txn, dbi, &k, NULL);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
 }
 
 static int write_map(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, const struct live_map *map) {
@@ -61,14 +79,8 @@ int live_add(MDB_dbi dbi, MDB_txn *txn, uint64_t blob) {
         return write_map(dbi, txn, folder, &map);
 }
 
-static bool is_empty(const struct live_map *map) {
-        return map->bits[0] == 0 && memcmp(map->bits, map->bits + 1, sizeof(map->bits) - 1) == 0;
-}
-
 int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last) {
         uint64_t folder = blob >> BLOB_FOLDER_BITS;
-        uint8_t key[8];
-        MDB_val k = { sizeof(key), key };
         struct live_map map;
         int r;
 
@@ -76,14 +88,39 @@ int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last) {
         if (r < 0)
                 return r;
 
-        map.bits[(blob >> 3) % sizeof(map.bits)] &= (uint8_t) ~(1U << (blob & 7));
-        *ret_is_last = is_empty(&map);
-        if (!*ret_is_last)
-                return write_map(dbi, txn, folder, &map);
+        live_clear(&map, blob);
+        *ret_is_last = live_is_empty(&map);
+        return *ret_is_last ? delete_map(dbi, txn, folder) : write_map(dbi, txn, folder, &map);
+}
 
-        store_be64(key, folder);
-        r = mdb_del(txn, dbi, &k, NULL);
-        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
+int live_write(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, const struct live_map *map) {
+        return live_is_empty(map) ? delete_map(dbi, txn, folder) : write_map(dbi, txn, folder, map);
+}
+
+int live_next(MDB_dbi dbi, MDB_txn *txn, uint64_t *folder, struct live_map *ret) {
+        uint8_t key[8];
+        MDB_val k = { sizeof(key), key }, v;
+        MDB_cursor *cursor;
+        int r;
+
+        store_be64(key, *folder);
+        r = mdb_cursor_open(txn, dbi, &cursor);
+        if (r != 0)
+                return environment_errno(r);
+
+        r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+        while (r == 0 && k.mv_size != sizeof(key)) /* nothing that this code wrote */
+                r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+        mdb_cursor_close(cursor);
+        if (r != 0)
+                return r == MDB_NOTFOUND ? 0 : environment_errno(r);
+
+        *folder = load_be64(k.mv_data);
+        if (!is_sound(*folder, &v))
+                return -EBADMSG;
+
+        memcpy(ret->bits, (const uint8_t *) v.mv_data + CHECK_SIZE, sizeof(ret->bits));
+        return 1;
 }
 
 int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret) {

@@ -21,6 +21,14 @@ static inline bool live_has(const struct live_map *map, uint64_t blob) {
         return map->bits[i / 8] >> i % 8 & 1;
 }
 
+static inline void live_clear(struct live_map *map, uint64_t blob) {
+        uint64_t i = blob & ((1U << BLOB_FOLDER_BITS) - 1);
+
+        map->bits[i / 8] &= (uint8_t) ~(1U << i % 8);
+}
+
+bool live_is_empty(const struct live_map *map);
+
 int live_read(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, struct live_map *ret);
 
 int live_add(MDB_dbi dbi, MDB_txn *txn, uint64_t blob);
@@ -29,3 +37,9 @@ int live_remove(MDB_dbi dbi, MDB_txn *txn, uint64_t blob, bool *ret_is_last);
 
 /* How many blobs are said to be named. */
 int live_count(MDB_dbi dbi, MDB_txn *txn, uint64_t *ret);
+
+/* For who compares the maps with the records. The first map from folder *folder on, whose number *folder becomes.
+ * 1: *ret is it; 0: there is none; -EBADMSG: it can't be read. */
+int live_next(MDB_dbi dbi, MDB_txn *txn, uint64_t *folder, struct live_map *ret);
+/* Writes a map in place of the one that is there; that no blob is named is no map. */
+int live_write(MDB_dbi dbi, MDB_txn *txn, uint64_t folder, const struct live_map *map);

@@ -120,3 +120,11 @@ int order_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct rec
         return found.size == record->info.size && found.key.size == key->size &&
                memcmp(found.key.data, key->data, key->size) == 0;
 }
+
+bool order_parse(const MDB_val *k, const MDB_val *v, struct order_entry *ret) {
+        if (k->mv_size != ENTRY_SIZE)
+                return false;
+
+        read_entry(k, v, ret);
+        return true;
+}

@@ -32,3 +32,6 @@ int order_first(MDB_dbi dbi, MDB_txn *txn, uint32_t account, uint8_t queue, stru
 int order_drop(MDB_dbi dbi, MDB_txn *txn, const struct order_entry *entry);
 /* Whether the record stands where it says: 1, or 0. */
 int order_has(MDB_dbi dbi, MDB_txn *txn, const struct key *key, const struct record *record);
+
+/* Reads an entry. False: it is none that this code wrote. */
+bool order_parse(const MDB_val *k, const MDB_val *v, struct order_entry *ret);

@@ -203,6 +203,7 @@ enum storage_change_kind {
         STORAGE_REMOVE,
         STORAGE_PURGE, /* everything that begins with uri (may be empty) and was there when it was submitted
                         */
+        STORAGE_TASK,  /* private */
 };
 
 /* A change to the store. The caller owns the struct and all it points at, and keeps them until done() is
@@ -328,3 +329,76 @@ struct storage_stats {
 };
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret);
+
+/* ---- integrity ---- */
+
+enum storage_problem {
+        STORAGE_PROBLEM_RECORD,     /* an object's record can't be read */
+        STORAGE_PROBLEM_MISSING,    /* an object's body is not there */
+        STORAGE_PROBLEM_SIZE,       /* ... has another size than it was stored with */
+        STORAGE_PROBLEM_CHECKSUM,   /* ... has other bytes */
+        STORAGE_PROBLEM_UNREADABLE, /* ... can't be read */
+        STORAGE_PROBLEM_ORPHAN,     /* the file of a body belongs to no object */
+        STORAGE_PROBLEM_STRAY,      /* a file or folder among the bodies is not the store's */
+        STORAGE_PROBLEM_LIVE,       /* which bodies belong to objects is noted wrongly */
+        STORAGE_PROBLEM_DUE,        /* which objects expire, and when, is noted wrongly */
+        STORAGE_PROBLEM_ORDER,      /* which objects may be evicted, in which order, is noted wrongly */
+        STORAGE_PROBLEM_SUMS,       /* how many objects and bytes there are is noted wrongly */
+        STORAGE_PROBLEM_DICTIONARY, /* the dictionary can't be read to its end: repair is none for that */
+        STORAGE_PROBLEM_MAX,
+};
+
+/* "missing", "checksum", ...: for programs, never changed. */
+const char *storage_problem_name(enum storage_problem problem);
+/* "its body is missing", ...: for people. */
+const char *storage_problem_text(enum storage_problem problem);
+
+struct storage_finding {
+        enum storage_problem problem;
+        int error;       /* 0, or the errno that says it */
+        const void *uri; /* of the object; of an unreadable record what its key tells. NULL: of none */
+        size_t uri_size;
+        const char *file;       /* below the store's folder; NULL: none. Any bytes */
+        int repair;             /* 1: repaired; 0: that was not asked for; or why it could not be, an errno */
+        const char *quarantine; /* where file is now, below the store's folder; NULL: where it was */
+};
+
+struct storage_verify_config {
+        bool repair;
+        uint64_t bytes_per_sec; /* read from the disk, at most; 0: the default, 64 MiB */
+
+        /* Called from the thread that verifies; what finding points at is borrowed. */
+        void (*on_finding)(const struct storage_finding *finding, void *userdata);
+        /* Called from it, once and last. result: 0, -ECANCELED, or an errno when it could not be carried out:
+         * what was found by then holds. */
+        void (*on_done)(int result, void *userdata);
+        void *userdata;
+};
+
+struct storage_verify_progress {
+        uint64_t total;     /* objects there were at the start */
+        uint64_t checked;   /* objects */
+        uint64_t bytes;     /* of bodies read */
+        uint64_t problems;  /* findings */
+        uint64_t repaired;  /* ... that were repaired */
+        uint64_t uncounted; /* 1: the sums were not compared, since too much changed meanwhile */
+};
+
+struct storage_verify;
+
+/* Reads, in a thread of low priority, all that there is and compares: each record, each body with its size and
+ * checksum, what is noted beside the records, the files among the bodies. Everything goes on meanwhile; what
+ * changes is looked at again and never a finding; what is put after the start is not looked at. repair: moves
+ * files that are wrong to the folder "quarantine" of the store (nothing is deleted), removes the objects that
+ * have lost their body or record, and corrects what is noted wrongly. *ret is to be given to
+ * storage_verify_end() before storage_cleanup(). -EBUSY: one is under way. -ENOMEM, -EAGAIN. */
+int storage_verify_begin(struct storage_verify **ret,
+                         struct storage *storage,
+                         const struct storage_verify_config *config);
+/* Any thread. */
+void storage_verify_get_progress(struct storage_verify *verify, struct storage_verify_progress *ret);
+/* Any thread. on_done is called soon. What was repaired stays so. */
+void storage_verify_cancel(struct storage_verify *verify);
+/* Cancels what is under way, waits for the thread's end, and frees it. NULL is fine. */
+void storage_verify_end(struct storage_verify *verify);
+DEFINE_CLEANUP(struct storage_verify, storage_verify_end)

@@ -260,15 +260,15 @@ static int open_dictionary(struct storage *storage,
 }
 
 static int open_store(struct storage *storage, const struct storage_config *config) {
-        _cleanup_close_ int dir_fd = -EBADF;
         struct dictionary_state state;
         struct format format;
+        int dir_fd, r;
         bool is_new;
-        int r;
 
-        r = open_directory(config->directory, &dir_fd);
+        r = open_directory(config->directory, &storage->dir_fd);
         if (r < 0)
                 return r;
+        dir_fd = storage->dir_fd;
 
         /* A newer store is not even locked. */
         r = format_read(dir_fd, &format);
@@ -351,6 +351,7 @@ int storage_init_with_hooks(struct storage **ret,
                 .on_event = config->on_event,
                 .userdata = config->userdata,
                 .hooks = *hooks,
+                .dir_fd = -EBADF,
                 .lock_fd = -EBADF,
                 .blobs = BLOBS_INIT,
                 .damaged_mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -372,6 +373,7 @@ void storage_cleanup(struct storage *storage) {
         if (!storage)
                 return;
 
+        assert(!storage->verify);
         if (storage->sweeper)
                 sweeper_free(storage->sweeper);
         if (storage->fast)
@@ -388,6 +390,7 @@ void storage_cleanup(struct storage *storage) {
         if (storage->dictionary)
                 dictionary_free(storage->dictionary);
         blobs_close(&storage->blobs);
+        close_fdp(&storage->dir_fd);
         close_fdp(&storage->lock_fd); /* the last: whoever gets the lock finds the rest free */
         (void) pthread_mutex_destroy(&storage->damaged_mutex);
         free(storage);

@@ -53,6 +53,7 @@ struct storage {
         struct storage_hooks hooks;
 
         uint64_t id;
+        int dir_fd;
         int lock_fd;
         struct blobs blobs;
         struct dictionary *dictionary;
@@ -61,8 +62,9 @@ struct storage {
         struct overlay *overlay;
         struct writer *writer;
         struct sweeper *sweeper;
-        struct fast *fast;          /* NULL: there are no copies */
-        struct storage_stats stats; /* each number atomic */
+        struct fast *fast;             /* NULL: there are no copies */
+        struct storage_verify *verify; /* atomic; the one that is under way */
+        struct storage_stats stats;    /* each number atomic */
 
         pthread_mutex_t damaged_mutex;
         uint64_t damaged[DAMAGED_MAX];

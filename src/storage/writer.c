@@ -507,6 +507,37 @@ void storage_submit(struct storage *storage, struct storage_change *change) {
         (void) pthread_mutex_unlock(&writer->mutex);
 }
 
+int writer_run_task(struct writer *writer, struct writer_task *task) {
+        task->change.kind = STORAGE_TASK;
+        return storage_change_wait(writer->storage, &task->change);
+}
+
+struct mark_task {
+        struct writer_task task;
+        uint64_t mark;
+};
+
+static int take_mark(struct writer *writer, _unused_ MDB_txn *txn, struct writer_task *task) {
+        container_of(task, struct mark_task, task)->mark = writer->next_blob;
+        return 0;
+}
+
+int writer_settle(struct writer *writer, uint64_t *ret_mark) {
+        struct mark_task first = { .task.run = take_mark }, second = { .task.run = take_mark };
+        int r;
+
+        /* Blobs of changes behind the first may have their names already, before their transaction: they are done
+         * with when the second is. */
+        r = writer_run_task(writer, &first.task);
+        if (r >= 0)
+                r = writer_run_task(writer, &second.task);
+        if (r < 0)
+                return r;
+
+        *ret_mark = first.mark;
+        return 0;
+}
+
 void writer_expect_usage(struct writer *writer) {
         uint64_t interval_usec = writer->storage->hooks.usage_interval_usec ?: USAGE_INTERVAL_USEC;
 

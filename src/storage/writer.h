@@ -108,6 +108,21 @@ bool writer_show(struct writer *writer, struct storage_change **change);
 /* After its transaction: gets don't find it in the overlay any more. */
 void writer_hide(struct writer *writer, struct storage_change *change);
 
+/* A change that the store makes by itself. */
+struct writer_task {
+        struct storage_change change;
+        /* In the transaction, maybe once more in another when that failed. Sets change.result, and counts what
+         * it writes in the batch; an errno: the transaction is of no use any more. */
+        int (*run)(struct writer *writer, MDB_txn *txn, struct writer_task *task);
+};
+
+/* Hands a task to the writer's thread and waits: the result. Any thread but that one. */
+int writer_run_task(struct writer *writer, struct writer_task *task);
+
+/* Waits until all blobs of numbers below *ret_mark belong to a record, or never will. Any thread but the
+ * writer's. Errors as of a change. */
+int writer_settle(struct writer *writer, uint64_t *ret_mark);
+
 /* purge.c */
 int writer_start_purge(struct writer *writer, struct storage_change *change);
 /* A step of the first purge, in a transaction of its own. */

@@ -202,6 +202,27 @@ char *shelf_only_blob(struct shelf *shelf) {
         return g_steal_pointer(&a_blob);
 }
 
+char *shelf_folder_path(struct shelf *shelf, uint64_t folder) {
+        return g_strdup_printf("%s/blobs/%013" G_GINT64_MODIFIER "x", shelf->path, folder);
+}
+
+char *shelf_blob_path(struct shelf *shelf, uint64_t blob) {
+        g_autofree char *folder = shelf_folder_path(shelf, blob >> BLOB_FOLDER_BITS);
+
+        return g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x", folder, blob);
+}
+
+void shelf_plant(struct shelf *shelf, uint64_t blob) {
+        g_autofree char *folder = shelf_folder_path(shelf, blob >> BLOB_FOLDER_BITS);
+        g_autofree char *path = shelf_blob_path(shelf, blob);
+        int fd;
+
+        g_assert_true(mkdir(folder, 0700) == 0 || errno == EEXIST);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+        g_assert_cmpint(fd, >=, 0);
+        (void) close_fd(fd);
+}
+
 void shelf_alter_table(struct shelf *shelf, const char *name, void (*change)(uint8_t *value, size_t size)) {
         g_autofree char *path = g_strdup_printf("%s/dictionary", shelf->path);
         MDB_cursor *cursor;

@@ -60,3 +60,8 @@ void shelf_alter_table(struct shelf *shelf, const char *name, void (*change)(uin
 /* The path of the only blob of the store. */
 char *shelf_only_blob(struct shelf *shelf);
 unsigned shelf_count_blobs(struct shelf *shelf);
+
+/* Where a folder of blobs and a blob are, to be freed; and an empty file in a blob's place. */
+char *shelf_folder_path(struct shelf *shelf, uint64_t folder);
+char *shelf_blob_path(struct shelf *shelf, uint64_t blob);
+void shelf_plant(struct shelf *shelf, uint64_t blob);

@@ -20,39 +20,18 @@
 /* Below it are the numbers that the first process to put something reserves. */
 #define MARK UINT64_C(65537)
 
-static char *folder_path(struct shelf *shelf, uint64_t folder) {
-        return g_strdup_printf("%s/blobs/%013" G_GINT64_MODIFIER "x", shelf->path, folder);
-}
-
-static char *blob_path(struct shelf *shelf, uint64_t blob) {
-        g_autofree char *folder = folder_path(shelf, blob >> BLOB_FOLDER_BITS);
-
-        return g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x", folder, blob);
-}
-
-static void plant(struct shelf *shelf, uint64_t blob) {
-        g_autofree char *folder = folder_path(shelf, blob >> BLOB_FOLDER_BITS);
-        g_autofree char *path = blob_path(shelf, blob);
-        int fd;
-
-        g_assert_true(mkdir(folder, 0700) == 0 || errno == EEXIST);
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-        g_assert_cmpint(fd, >=, 0);
-        (void) close_fd(fd);
-}
-
 static bool is_there(const char *path) {
         return access(path, F_OK) == 0;
 }
 
 static bool has_blob(struct shelf *shelf, uint64_t blob) {
-        g_autofree char *path = blob_path(shelf, blob);
+        g_autofree char *path = shelf_blob_path(shelf, blob);
 
         return is_there(path);
 }
 
 static bool has_folder(struct shelf *shelf, uint64_t folder) {
-        g_autofree char *path = folder_path(shelf, folder);
+        g_autofree char *path = shelf_folder_path(shelf, folder);
 
         return is_there(path);
 }
@@ -86,17 +65,17 @@ static void test_orphans(void) {
         shelf_close(&shelf);
 
         for (size_t i = 0; i < G_N_ELEMENTS(dead); i++)
-                plant(&shelf, dead[i]);
+                shelf_plant(&shelf, dead[i]);
         for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
-                plant(&shelf, kept[i]);
-        plant(&shelf, 0x2001); /* beside a foreign one */
-        plant(&shelf, 0x4001);
+                shelf_plant(&shelf, kept[i]);
+        shelf_plant(&shelf, 0x2001); /* beside a foreign one */
+        shelf_plant(&shelf, 0x4001);
         {
-                g_autofree char *path = blob_path(&shelf, 0x4001);
+                g_autofree char *path = shelf_blob_path(&shelf, 0x4001);
 
                 g_assert_cmpint(unlink(path), ==, 0); /* an empty folder */
         }
-        odd = blob_path(&shelf, 50); /* a folder where a blob would be */
+        odd = shelf_blob_path(&shelf, 50); /* a folder where a blob would be */
         g_assert_cmpint(mkdir(odd, 0700), ==, 0);
         for (size_t i = 0; i < G_N_ELEMENTS(foreign); i++) {
                 g_autofree char *path = g_strdup_printf("%s/blobs/%s", shelf.path, foreign[i]);
@@ -210,7 +189,7 @@ static void test_stop(void) {
         assert_ok(put_seeded(&shelf, "a", 1, BIG, NULL));
         shelf_close(&shelf);
         for (unsigned i = 0; i < N; i++)
-                plant(&shelf, 1000 + i);
+                shelf_plant(&shelf, 1000 + i);
 
         shelf.hooks.sweep_rest_usec = HOUR;
         shelf_open(&shelf);
@@ -268,8 +247,8 @@ static void test_damaged_map(void) {
         assert_ok(put_seeded(&shelf, "b", 2, BIG, NULL));
         shelf_close(&shelf);
         shelf_alter_table(&shelf, "live", flip_middle);
-        plant(&shelf, 100);
-        plant(&shelf, 0x1005);
+        shelf_plant(&shelf, 100);
+        shelf_plant(&shelf, 0x1005);
 
         open_and_sweep(&shelf);
         g_assert_cmpuint(shelf_stats(&shelf).swept, ==, 1); /* of the other folder */
@@ -357,7 +336,7 @@ static void test_race(void) {
         }
         shelf_close(&shelf);
         for (uint64_t blob = RACE_URIS + 1; blob < MARK; blob += 40, n_planted++)
-                plant(&shelf, blob);
+                shelf_plant(&shelf, blob);
 
         shelf_open(&shelf);
         for (unsigned i = 0; i < RACE_THREADS; i++) {
