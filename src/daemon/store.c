@@ -98,6 +98,32 @@ static void on_event(enum storage_event event,
                 log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
                           "The store %s can be written again.", directory);
                 break;
+        case STORAGE_EVENT_BODY_WRITE_FAILED:
+                if (log_ratelimit_pass(&limit, &dropped))
+                        log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
+                                  "Bodies can't be written to the store %s, puts of them are refused: %m (%u "
+                                  "more "
+                                  "not logged)",
+                                  directory, dropped);
+                break;
+        case STORAGE_EVENT_BODY_WRITE_RECOVERED:
+                if (log_ratelimit_pass(&limit, &dropped))
+                        log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
+                                  "Bodies can be written to the store %s again (%u more not logged).",
+                                  directory, dropped);
+                break;
+        case STORAGE_EVENT_READ_FAILED:
+                if (log_ratelimit_pass(&limit, &dropped))
+                        log_write(LOG_ERR, error, MESSAGE_BODY_UNREADABLE, fields, n_fields,
+                                  "Object %.*s can't be read from the disk: %m (%u more not logged)",
+                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, dropped);
+                break;
+        case STORAGE_EVENT_READ_RECOVERED:
+                if (log_ratelimit_pass(&limit, &dropped))
+                        log_write(LOG_NOTICE, 0, MESSAGE_BODY_READABLE, fields, n_fields,
+                                  "Object %.*s can be read from the disk again (%u more not logged).",
+                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, dropped);
+                break;
         case STORAGE_EVENT_VIEW_UNUSABLE:
                 log_write(LOG_WARNING, error, MESSAGE_VIEW_UNUSABLE, fields, n_fields,
                           "$OBJMAPPER_BLOB_VIEW is no read-only view of %s/blobs, objects are opened "

@@ -58,23 +58,40 @@ struct cold {
         enum output_kind kind;
         uint8_t mode;
         uint64_t size;
-        size_t head_size;
-        uint8_t head[];
+        uint64_t generation;
+        int error; /* why its beginning can't be read */
+        size_t head_size, uri_size;
+        uint8_t data[]; /* the head, the URI */
 };
+
+/* Nothing of the body has been promised yet: what can't be read can still be said. */
+static void note(struct cold *cold, int error) {
+        if (cold->head_size == 0)
+                return;
+
+        cold->error = error;
+        storage_note_body_read(cold->request.worker->storage, cold->data + cold->head_size, cold->uri_size,
+                               cold->generation, error);
+}
 
 static void run(struct job *job) {
         struct cold *cold = container_of(job, struct cold, job);
-        uint64_t end = cold->offset + WARM_WINDOW;
+        uint64_t end = cold->offset + WARM_WINDOW, wanted = cold->offset + MIN(cold->size, WARM_WINDOW);
         uint8_t buffer[READ_SIZE];
 
-        /* The window after this one is on its way while this one is sent. Errors show when it is. */
+        /* The window after this one is on its way while this one is sent. */
         (void) posix_fadvise(cold->fd, (off_t) cold->offset, (off_t) (2 * WARM_WINDOW), POSIX_FADV_WILLNEED);
         for (uint64_t at = cold->offset; at < end;) {
                 ssize_t n = pread(cold->fd, buffer, sizeof(buffer), (off_t) at);
 
-                if (n <= 0)
+                if (n <= 0) {
+                        if (at < wanted)
+                                note(cold, n < 0 ? -errno : -EIO);
                         return;
+                }
                 at += (uint64_t) n;
+                if (at >= wanted && at - (uint64_t) n < wanted)
+                        note(cold, 0);
         }
 }
 
@@ -88,12 +105,18 @@ static void orphaned(_unused_ struct request *request) {
 }
 
 static void answer(struct cold *cold, struct session *session) {
-        uint8_t *p = output_reserve(session, cold->head_size);
+        uint8_t *p;
 
+        if (cold->error < 0) {
+                request_refuse(session, PROTO_GET, cold->request.id, status_from_error(cold->error), NULL);
+                return;
+        }
+
+        p = output_reserve(session, cold->head_size);
         if (!p)
                 return;
 
-        memcpy(p, cold->head, cold->head_size);
+        memcpy(p, cold->data, cold->head_size);
         output_commit(session, p, cold->head_size, -EBADF, true);
         output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
                         cold->offset + WARM_WINDOW);
@@ -128,7 +151,7 @@ static void begin(struct cold *cold, struct session *session, uint64_t id) {
         count_add(&session->worker->counters.windows_read, 1);
         session->worker->n_files++;
         request_begin(&cold->request, session, id, PROTO_GET);
-        request_set_pending(&cold->request, sizeof(*cold) + cold->head_size);
+        request_set_pending(&cold->request, sizeof(*cold) + cold->head_size + cold->uri_size);
         job_submit(session->worker->jobs, &cold->job);
 }
 
@@ -161,7 +184,7 @@ void cold_deliver(struct delivery *delivery, enum output_kind kind) {
         struct session *session = delivery->session;
         struct proto_message *reply = delivery->reply;
         size_t head_size = proto_message_size(reply);
-        struct cold *cold = malloc(sizeof(*cold) + head_size);
+        struct cold *cold = malloc(sizeof(*cold) + head_size + delivery->uri.size);
         ssize_t n;
 
         if (!cold) {
@@ -174,9 +197,12 @@ void cold_deliver(struct delivery *delivery, enum output_kind kind) {
                 .offset = delivery->offset,
                 .size = delivery->size,
                 .kind = kind,
+                .generation = delivery->object->info.etag.generation,
                 .head_size = head_size,
+                .uri_size = delivery->uri.size,
         };
-        n = proto_message_encode(reply, cold->head, head_size);
+        memcpy(cold->data + head_size, delivery->uri.data, delivery->uri.size);
+        n = proto_message_encode(reply, cold->data, head_size);
         assert(n >= 0 && (size_t) n == head_size);
         begin(cold, session, reply->head.id);
 }

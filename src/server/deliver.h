@@ -15,6 +15,7 @@
 /* A get that is to be answered: found, permitted, its range checked. */
 struct delivery {
         struct session *session;
+        struct proto_bytes uri;
         struct proto_message *reply;   /* all fields set; mode and body_size are the delivery's to set */
         struct storage_object *object; /* its descriptor may be taken */
         uint64_t offset, size;         /* of the body, what is asked for */

@@ -69,7 +69,9 @@ void request_get(struct session *session, const struct proto_message *message) {
 
         struct proto_message reply = reply_message(PROTO_GET, message->head.id,
                                                    r > 0 ? PROTO_NOT_MODIFIED : PROTO_OK);
-        struct delivery delivery = { .session = session, .reply = &reply, .object = object };
+        struct delivery delivery = {
+                .session = session, .uri = message->uri, .reply = &reply, .object = object
+        };
 
         reply_set_info(&reply, &object->info);
         if (r > 0) {

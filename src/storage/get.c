@@ -193,8 +193,12 @@ int storage_get(struct storage *storage,
                 }
 
                 object->fd = -EBADF;
-                if (r != -ENOENT && r != -EMSGSIZE)
-                        return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : -EIO;
+                if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+                        return r;
+                if (r != -ENOENT && r != -EMSGSIZE) {
+                        storage_note_body_read(storage, uri, uri_size, object->info.etag.generation, r);
+                        return -EIO;
+                }
 
                 /* Replaced or removed since the lookup, unless it is still the same one. */
                 if (object->info.etag.generation == vanished) {

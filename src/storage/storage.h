@@ -40,6 +40,12 @@ enum storage_event {
                                        record can't be read (-EBADMSG): the object is absent from now on */
         STORAGE_EVENT_WRITE_FAILED, /* a transaction failed: error says why; once per change of state */
         STORAGE_EVENT_WRITE_RECOVERED,
+        STORAGE_EVENT_BODY_WRITE_FAILED, /* a body can't be written to a file: error says why; once per change
+                                            of state */
+        STORAGE_EVENT_BODY_WRITE_RECOVERED,
+        STORAGE_EVENT_READ_FAILED, /* the body of an object can't be read: error says why; once per change of
+                                      state of that object */
+        STORAGE_EVENT_READ_RECOVERED,
         STORAGE_EVENT_VIEW_UNUSABLE, /* bodies are opened directly: the view is not the same folder or not
                                         read-only */
         STORAGE_EVENT_UPGRADED, /* from version count: its dictionary is kept in dictionary/data.mdb.VERSION */
@@ -152,6 +158,11 @@ int storage_get(struct storage *storage,
                 unsigned flags,
                 const struct storage_etag *known,
                 struct storage_object *object);
+
+/* Whoever reads a body from the file that storage_get() opened says so when the disk can't (an errno), and when it
+ * can (0; nothing is to be said of what is in memory). Any thread. */
+void storage_note_body_read(
+                struct storage *storage, const void *uri, size_t uri_size, uint64_t generation, int error);
 
 /* The three simple faces of storage_get().
  * storage_get_fd(): a descriptor that the caller owns; a body in the dictionary comes as a sealed memfd.

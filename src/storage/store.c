@@ -354,6 +354,7 @@ int storage_init_with_hooks(struct storage **ret,
                 .dir_fd = -EBADF,
                 .lock_fd = -EBADF,
                 .blobs = BLOBS_INIT,
+                .disk_errors.mutex = PTHREAD_MUTEX_INITIALIZER,
                 .damaged_mutex = PTHREAD_MUTEX_INITIALIZER,
         };
 
@@ -392,6 +393,7 @@ void storage_cleanup(struct storage *storage) {
         blobs_close(&storage->blobs);
         close_fdp(&storage->dir_fd);
         close_fdp(&storage->lock_fd); /* the last: whoever gets the lock finds the rest free */
+        (void) pthread_mutex_destroy(&storage->disk_errors.mutex);
         (void) pthread_mutex_destroy(&storage->damaged_mutex);
         free(storage);
 }

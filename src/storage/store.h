@@ -10,6 +10,7 @@
 #include "blob.h"
 #include "clock.h"
 #include "dictionary.h"
+#include "disk-errors.h"
 #include "fast.h"
 #include "overlay.h"
 #include "storage.h"
@@ -65,6 +66,8 @@ struct storage {
         struct fast *fast;             /* NULL: there are no copies */
         struct storage_verify *verify; /* atomic; the one that is under way */
         struct storage_stats stats;    /* each number atomic */
+
+        struct disk_errors disk_errors;
 
         pthread_mutex_t damaged_mutex;
         uint64_t damaged[DAMAGED_MAX];

@@ -49,8 +49,10 @@ int storage_upload_new(struct storage *storage, uint64_t size, struct storage_up
 
         if (size > storage->inline_max && size != UINT64_MAX) {
                 r = blob_make(&storage->blobs, &upload->fd, &upload->staged);
-                if (r < 0)
+                if (r < 0) {
+                        storage_note_body_written(storage, r);
                         return r;
+                }
         } else if (size > 0 && storage->inline_max > 0) {
                 upload->buffer = malloc(MIN(size, storage->inline_max));
                 if (!upload->buffer)
@@ -59,6 +61,12 @@ int storage_upload_new(struct storage *storage, uint64_t size, struct storage_up
 
         *ret = TAKE_PTR(upload);
         return 0;
+}
+
+/* An errno of writing its file, which is the disk's. */
+static int upload_failed(struct storage_upload *upload, int error) {
+        storage_note_body_written(upload->storage, error);
+        return upload->error = error;
 }
 
 static int write_all(int fd, const uint8_t *p, size_t size) {
@@ -110,7 +118,7 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
                 if (r >= 0)
                         r = write_all(upload->fd, data, size);
                 if (r < 0)
-                        return upload->error = r;
+                        return upload_failed(upload, r);
         }
 
         (void) XXH3_64bits_update(upload->hash, data, size);
@@ -129,10 +137,19 @@ int storage_upload_finish_unsynced(struct storage_upload *upload) {
 
         /* Whoever is handed a descriptor may open the file again through /proc, to read it. */
         if (upload->fd >= 0 && fchmod(upload->fd, 0444) < 0)
-                return upload->error = -errno;
+                return upload_failed(upload, -errno);
 
         upload->checksum = XXH3_64bits_digest(upload->hash);
         upload->is_finished = true;
+        return 0;
+}
+
+int upload_sync(struct storage_upload *upload) {
+        if (fdatasync(upload->fd) < 0)
+                return upload_failed(upload, -errno);
+
+        storage_note_body_written(upload->storage, 0);
+        upload->is_synced = true;
         return 0;
 }
 
@@ -141,11 +158,7 @@ int storage_upload_finish(struct storage_upload *upload) {
 
         if (r < 0)
                 return r;
-        if (upload->fd >= 0 && fdatasync(upload->fd) < 0)
-                return upload->error = -errno;
-
-        upload->is_synced = true;
-        return 0;
+        return upload->fd >= 0 ? upload_sync(upload) : 0;
 }
 
 uint64_t storage_upload_size(const struct storage_upload *upload) {

@@ -28,5 +28,8 @@ static inline bool storage_upload_is_unsynced(const struct storage_upload *uploa
         return upload->fd >= 0 && !upload->is_synced;
 }
 
+/* Syncs the file. An errno: its bytes are not to be trusted any more, another try proves nothing. */
+int upload_sync(struct storage_upload *upload);
+
 /* Closes the file. */
 void storage_upload_release(struct storage_upload *upload);

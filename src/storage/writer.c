@@ -214,12 +214,8 @@ static void sync_bodies(struct writer *writer) {
         for (size_t i = 0; i < writer->n_changes; i++) {
                 struct storage_upload *upload = unsynced_body(writer->changes[i]);
 
-                if (!upload)
-                        continue;
-                if (fdatasync(upload->fd) < 0)
-                        writer->put_error = writer->changes[i]->error = -errno;
-                else
-                        upload->is_synced = true;
+                if (upload)
+                        writer->changes[i]->error = upload_sync(upload);
         }
 }
 

@@ -3,9 +3,10 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 
-from common import bytes_of, wait_until
+from common import Unchanged, bytes_of, wait_until
 import disk
 import tap
 import wire
@@ -15,8 +16,12 @@ from daemon import DEADLINE_SECONDS, Daemon
 MARK = b"here the disk is broken"
 META_PAGE = b"\xde\xc0\xef\xbe"  # LMDB's magic number, which its two first pages alone have
 STORE_SAYS = {
+    "no bodies": "Bodies can't be written",
+    "bodies again": "Bodies can be written",
     "no changes": "changes are refused",
     "changes again": "can be written again",
+    "no body": "can't be read from the disk:",
+    "body again": "can be read from the disk again",
 }
 
 
@@ -51,6 +56,14 @@ def remount_cold(daemon, disk_):
     disk_.unmount()
     disk_.mount()
     daemon.start()
+
+
+def forget_bodies(daemon):
+    """Bodies are no more in the page cache."""
+    for folder, _, names in os.walk(daemon.store / "blobs"):
+        for name in names:
+            with open(pathlib.Path(folder) / name, "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def put_all(peer, objects):
@@ -145,6 +158,67 @@ def test_other_sigbus():
         daemon.start()
 
 
+@on_both
+def test_body_unreadable(kind):
+    sizes = {"small": 10000, "large": 300000}
+    with BadDisk(kind) as bad, serving(bad) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            for name, size in sizes.items():
+                peer.put(name, marked(size))
+                peer.put(f"good-{name}", bytes_of(size))
+            # Found broken when the first of it has been sent.
+            peer.put("huge", bytes_of(3 << 20) + MARK)
+        forget_bodies(daemon)
+        bad.fail_reads(MARK)
+
+        with wire.Peer(daemon.reader) as peer:
+            for _ in range(3):
+                for name, size in sizes.items():
+                    for mode in (wire.OP_COPY, wire.OP_SPLICE):
+                        assert get_status(peer, name, mode) == wire.INTERNAL, (name, mode)
+                        assert peer.get(f"good-{name}", mode=mode) == bytes_of(size)
+                    # What can be read of it is served.
+                    assert peer.get(name, wire.range_(0, 1000), mode=wire.OP_COPY) == bytes_of(1000)
+            with contextlib.closing(wire.Peer(daemon.reader)) as other:
+                other.send(wire.frame(wire.GET, 100, wire.uri("huge"), mode=wire.OP_COPY))
+                other.expect_closed()
+            assert peer.is_alive()
+            assert says(daemon, "no body") == 2, daemon.log()
+            assert says(daemon, "body again") == 0
+
+            bad.fail_reads(b"")
+            for _ in range(3):
+                for name, size in sizes.items():
+                    assert peer.get(name, mode=wire.OP_COPY) == marked(size)
+            assert peer.get("huge", mode=wire.OP_SPLICE) == bytes_of(3 << 20) + MARK
+            assert says(daemon, "body again") == 2, daemon.log()
+            assert "damage" not in daemon.log()
+
+
+@on_both
+def test_body_unwritable(kind):
+    with BadDisk(kind) as bad, serving(bad) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("stays", bytes_of(100000))
+        with Unchanged(daemon), wire.Peer(daemon.publisher) as peer:
+            bad.fail_writes(MARK)
+            for _ in range(3):
+                assert put_status(peer, "stays", marked(100000)) == wire.INTERNAL
+                assert peer.get("stays") == bytes_of(100000)
+            assert says(daemon, "no bodies") == 1, daemon.log()
+            peer.put("other", bytes_of(50000, 2))
+            assert says(daemon, "bodies again") == 1, daemon.log()
+            bad.fail_writes(b"")
+            peer.put("other", marked(100000))
+            assert peer.get("other") == marked(100000)
+            peer.ask(wire.REMOVE, wire.uri("other"))
+        assert says(daemon, "no changes") == 0
+        remount_cold(daemon, bad)
+        with wire.Peer(daemon.reader) as peer:
+            assert peer.get("stays") == bytes_of(100000)
+            assert get_status(peer, "other") == wire.ABSENT
+
+
 def check_dictionary_unwritable(kind, mark):
     with BadDisk(kind) as bad, serving(bad) as daemon:
         with wire.Peer(daemon.publisher) as peer:
@@ -185,6 +259,53 @@ def test_dictionary_unwritable(kind):
 @on_both
 def test_commit_half_way(kind):
     check_dictionary_unwritable(kind, META_PAGE)
+
+
+@on_both
+def test_read_only(kind):
+    with disk.Disk(kind) as disk_, serving(disk_) as daemon:
+        daemon.stop()
+        # A mount that has a file open for writing can't be made read-only: so one of its own for the bodies.
+        blobs = daemon.store / "blobs"
+        disk.run("mount", "--bind", blobs, blobs)
+        daemon.start()
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("large", bytes_of(100000))
+            disk.run("mount", "-o", "remount,bind,ro", blobs)
+            for _ in range(3):
+                assert put_status(peer, "large", bytes_of(100000, 2)) == wire.READ_ONLY
+                assert peer.get("large") == bytes_of(100000)
+                peer.put("small", bytes_of(1000))
+            assert says(daemon, "no bodies") == 1, daemon.log()
+            disk.run("mount", "-o", "remount,bind,rw", blobs)
+            peer.put("large", bytes_of(100000, 2))
+            assert says(daemon, "bodies again") == 1, daemon.log()
+            assert peer.get("large") == bytes_of(100000, 2)
+        daemon.stop()
+        disk.run("umount", blobs)
+        daemon.start()
+
+
+def test_read_only_by_error():
+    """ext4 after an error that it found: nothing can be written until it was unmounted."""
+    disk.need()
+    with disk.Disk("ext4", options="errors=remount-ro") as disk_, serving(disk_) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("large", bytes_of(100000))
+            peer.put("small", bytes_of(1000))
+            pathlib.Path("/sys/fs/ext4", disk_.device(), "trigger_fs_error").write_text("a test")
+            for _ in range(3):
+                for size in (100000, 1000):
+                    assert put_status(peer, "new", bytes_of(size)) == wire.READ_ONLY
+                assert peer.ask(wire.REMOVE, wire.uri("small")).status == wire.READ_ONLY
+                assert peer.get("large") == bytes_of(100000)
+                assert peer.get("small") == bytes_of(1000)
+            assert (says(daemon, "no bodies"), says(daemon, "no changes")) == (1, 1), daemon.log()
+        remount_cold(daemon, disk_)
+        with wire.Peer(daemon.publisher) as peer:
+            peer.put("new", bytes_of(100000, 2))
+            assert peer.get("large") == bytes_of(100000)
+            assert peer.get("small") == bytes_of(1000)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import errno
 import mmap
 import multiprocessing
 import os
+import pathlib
 import signal
 import struct
 
@@ -121,6 +122,11 @@ class BadDisk(Disk):
         self.server.start()
         os.close(fd)
         self.image = self.fuse / "image"
+
+    def mount(self):
+        super().mount()
+        # Only the bad sectors are to fail, not what is read with them.
+        pathlib.Path("/sys/block", self.device(), "queue/read_ahead_kb").write_text("0")
 
     def __exit__(self, *error):
         self.fail_reads(b"")

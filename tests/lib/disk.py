@@ -84,6 +84,10 @@ class Disk:
         run("mount", "-t", self.kind, "-o", ",".join(filter(None, ("loop", self.options))), self.image, self.path)
         self.is_mounted = True
 
+    def device(self):
+        """The name of its loop device."""
+        return pathlib.Path(run("findmnt", "--noheadings", "--output", "SOURCE", self.path).stdout.strip()).name
+
     def unmount(self):
         end = time.monotonic() + UNMOUNT_SECONDS
         while (result := run("umount", self.path, check=False)).returncode != 0:

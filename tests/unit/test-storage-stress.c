@@ -25,9 +25,11 @@
         X(storage_init)               \
         X(storage_cleanup)            \
         X(storage_get_id)             \
+        X(storage_is_mapped)          \
         X(storage_set_cache_path_max) \
         X(storage_object_done)        \
         X(storage_get)                \
+        X(storage_note_body_read)     \
         X(storage_get_fd)             \
         X(storage_get_mmap)           \
         X(storage_munmap)             \
@@ -190,6 +192,8 @@ static void do_get(struct worker *worker, unsigned uri) {
                 return;
         g_assert_true(r == 0 || (r == -ESTALE && !(flag & STORAGE_GET_STALE)));
         check_state(worker, uri, known, &object->info);
+        CALL(storage_note_body_read, worker->storage, name, strlen(name), object->info.etag.generation,
+             g_rand_boolean(worker->rand) ? -EIO : 0);
         if (r == 0 && object->body)
                 check_body(uri, object->body, object->info.size, &object->info);
         else if (r == 0 && flag & STORAGE_GET_OPEN)
@@ -462,6 +466,7 @@ static void do_stats(struct worker *worker, _unused_ unsigned uri) {
         CALL(storage_get_stats, worker->storage, &stats);
         g_assert_cmpuint(stats.objects, <=, URIS);
         g_assert_cmpuint(CALL(storage_get_id, worker->storage), ==, storage_get_id(worker->storage));
+        g_assert_false(CALL(storage_is_mapped, worker->storage, &stats));
 }
 
 static void do_set_cache_path_max(struct worker *worker, unsigned uri) {

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UNREADABLE_MAX 64 /* objects whose recovery is told of */
+
+struct disk_errors {
+        bool is_write_failing; /* atomic */
+        pthread_mutex_t mutex;
+        uint64_t unreadable[UNREADABLE_MAX]; /* generations */
+        size_t n_unreadable;                 /* atomic, written under the mutex */
+        size_t n_forgotten;
+};
+
+struct storage;
+
+/* A body could be written to its file (0), or why not. Any thread. */
+void storage_note_body_written(struct storage *storage, int error);
