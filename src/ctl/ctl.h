@@ -60,6 +60,7 @@ struct arguments {
         bool long_form;
         bool null_ends;
         bool json;
+        bool http;
 
         char **operands; /* what follows the verb and is no option */
         size_t n_operands;
@@ -83,6 +84,7 @@ int verb_stats(struct ctl *ctl);
 int verb_export(struct ctl *ctl);
 int verb_import(struct ctl *ctl);
 int verb_cat_config(struct ctl *ctl);
+int verb_metrics(struct ctl *ctl);
 
 /* put --recursive: everything below the first operand, as objects that begin with the second. */
 int put_tree(struct ctl *ctl);

@@ -49,6 +49,8 @@ static const struct verb verbs[] = {
           "In the order in which they count: what comes last wins. What a running daemon has in force may\n"
           "be older, until it reloads.",
           0, 0, false, verb_cat_config },
+        { "metrics", "", "Show the daemon's counters for a monitoring system",
+          "As OpenMetrics text. objmapper-metrics.socket serves it to a scrape.", 0, 0, false, verb_metrics },
 };
 
 enum verb_bit {
@@ -63,7 +65,8 @@ enum verb_bit {
         EXPORT = 1U << 8,
         IMPORT = 1U << 9,
         CAT_CONFIG = 1U << 10,
-        GLOBAL = 1U << 11,
+        METRICS = 1U << 11,
+        GLOBAL = 1U << 12,
 };
 
 enum option_id {
@@ -87,6 +90,7 @@ enum option_id {
         OPTION_LONG,
         OPTION_NULL,
         OPTION_JSON,
+        OPTION_HTTP,
 };
 
 static const struct option_entry {
@@ -111,6 +115,7 @@ static const struct option_entry {
         { OPTION_LONG, LS, 'l', "long", NULL, "show size, time of the put, and ETag as well" },
         { OPTION_NULL, LS, '0', "null", NULL, "end each entry with a NUL, never escape" },
         { OPTION_JSON, STATS, 0, "json", NULL, "as one JSON object" },
+        { OPTION_HTTP, METRICS, 0, "http", NULL, "answer an HTTP request on standard input with it" },
         { OPTION_VERBOSE, GET | PUT | EXPORT | IMPORT, 'v', "verbose", NULL,
           "say on standard error what was done, and how" },
 
@@ -242,6 +247,9 @@ static int set_option(struct arguments *a, const struct option_entry *option, co
                 break;
         case OPTION_JSON:
                 a->json = true;
+                break;
+        case OPTION_HTTP:
+                a->http = true;
                 break;
         case OPTION_HELP:
         case OPTION_VERSION:

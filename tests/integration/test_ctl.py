@@ -31,7 +31,7 @@ import tap  # noqa: E402, pylint: disable=wrong-import-position
 
 CTL = daemon_lib.build_path("src/ctl/objmapperctl")
 VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import",
-         "cat-config")
+         "cat-config", "metrics")
 DONE, FAILED, USAGE, ABSENT, CONFLICT, NOT_PERMITTED, NO_DAEMON, NO_ROOM, UNKNOWN, BUSY = range(10)
 LARGE = bytes(range(256)) * 4096 * 5  # has a file of its own in the store
 MODES = ("fdpass", "copy", "splice", "auto")
@@ -779,6 +779,18 @@ def options_of_manual(text):
         if option and current is not None:
             found.setdefault(current, set()).add((option[1] or "", option[2], option[3] or ""))
     return found
+
+
+def test_metrics(daemon):
+    counters = json.loads(daemon.ctl("stats", "--json").stdout)
+    result = daemon.ctl("metrics")
+    assert result.returncode == DONE, result
+    lines = result.stdout.decode().splitlines()
+    assert lines[-1] == "# EOF" and lines.count("# EOF") == 1, lines
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) == len(counters), "a counter is missing"
+    assert not [line for line in samples if line.startswith("objmapper_other")], "a counter that metrics does not know"
+    assert f'objmapper_store_objects {counters["store_objects"]}' in samples, samples
 
 
 def test_cat_config(_):
