@@ -2,7 +2,7 @@
 #pragma once
 
 /* org.objmapper1.Manager on the bus, on the caller's event loop. What may block on the disk runs on a thread
- * of its own; a change is answered when it is durable. Takes no descriptor from anybody. All functions: the
+ * of its own; a change is answered when it is durable, a put maybe when it is visible. Takes no descriptor from anybody. All functions: the
  * loop's thread only. */
 
 #include <stdbool.h>

@@ -115,7 +115,7 @@ static int put(struct storage *storage, struct call *call) {
         r = storage_upload_write(upload, call->body, call->body_size);
         if (r < 0)
                 return r;
-        r = storage_upload_finish(upload);
+        r = call->change.visible ? storage_upload_finish_unsynced(upload) : storage_upload_finish(upload);
         if (r < 0)
                 return r;
 
@@ -530,6 +530,7 @@ static int read_uri(struct call *call) {
 
 int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
         _cleanup_(call_freep) struct call *call = NULL;
+        const char *durability = NULL;
         int if_absent = false, r;
 
         if (is_full(calls, ACCESS_PUT))
@@ -556,8 +557,9 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
                                          { "if-absent", 'b', &if_absent },
                                          { "if-generation", 't', &call->change.if_generation },
                                          { "ttl", 't', &call->change.ttl_msec },
+                                         { "durability", 's', &durability },
                          },
-                         3);
+                         4);
         if (r != 0)
                 return r;
 
@@ -566,6 +568,12 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
                               "%s: Options \"if-absent\" and \"if-generation\" exclude each other.",
                               call->uri);
         call->change.if_absent = if_absent;
+
+        call->change.visible = durability ? strcmp(durability, "visible") == 0
+                                          : server_is_visible(calls->server);
+        if (durability && !call->change.visible && strcmp(durability, "durable") != 0)
+                return reject(message, BUS_ERROR_BAD_REQUEST,
+                              "%s: Option \"durability\" is \"durable\" or \"visible\".", call->uri);
 
         r = ask_credentials(call);
         if (r < 0)

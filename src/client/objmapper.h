@@ -39,6 +39,13 @@ enum objmapper_mode {
         OBJMAPPER_AUTO = 4,   /* a copy when small, an open file otherwise: the default */
 };
 
+/* When a put is answered. */
+enum objmapper_durability {
+        OBJMAPPER_AS_CONFIGURED = 0, /* as the daemon's configuration says: the default */
+        OBJMAPPER_DURABLE = 1,       /* when the object is on the disk */
+        OBJMAPPER_VISIBLE = 2,       /* as soon as gets find it; it may be gone again after a crash */
+};
+
 enum objmapper_verb {
         OBJMAPPER_GET = 2,
         OBJMAPPER_STAT = 3,
@@ -134,7 +141,8 @@ OBJMAPPER_API int objmapper_client_request(objmapper_client *client,
 OBJMAPPER_API int objmapper_get(objmapper_client *client, const char *uri, objmapper_object **ret);
 /* What is known of an object, without its body. */
 OBJMAPPER_API int objmapper_stat(objmapper_client *client, const char *uri, objmapper_object **ret);
-/* Puts size bytes. ret may be NULL; else it tells the new ETag. Durable when it returns. */
+/* Puts size bytes. ret may be NULL; else it tells the new ETag. Durable when it returns, unless the daemon is
+ * configured to answer earlier. */
 OBJMAPPER_API int objmapper_put(objmapper_client *client,
                                 const char *uri,
                                 const void *data,
@@ -196,6 +204,9 @@ OBJMAPPER_API int objmapper_request_add_metadata(objmapper_request *request,
                                                  size_t value_size);
 /* put: time to live in milliseconds. */
 OBJMAPPER_API int objmapper_request_set_ttl(objmapper_request *request, uint64_t msec);
+/* put: when it is answered. */
+OBJMAPPER_API int objmapper_request_set_durability(objmapper_request *request,
+                                                   enum objmapper_durability durability);
 /* put: what the body must have as XXH3-64, or it is refused (-EBADMSG). */
 OBJMAPPER_API int objmapper_request_set_checksum(objmapper_request *request, uint64_t checksum);
 /* put: the body. data is borrowed, and must stay until the answer. Up to 1 MiB it goes as one frame. */

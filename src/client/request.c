@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "macro.h"
 #include "words.h"
 
 /* The wire's numbers are the interface's. */
@@ -211,6 +212,20 @@ int objmapper_request_set_ttl(objmapper_request *request, uint64_t msec) {
 
         request->message.ttl_msec = msec;
         set_has(request, PROTO_TAG_TTL, true);
+        return 0;
+}
+
+int objmapper_request_set_durability(objmapper_request *request, enum objmapper_durability durability) {
+        static const uint8_t flags[] = {
+                [OBJMAPPER_AS_CONFIGURED] = 0,
+                [OBJMAPPER_DURABLE] = PROTO_FLAG_DURABLE,
+                [OBJMAPPER_VISIBLE] = PROTO_FLAG_VISIBLE,
+        };
+
+        if (!is(request, OBJMAPPER_PUT) || (size_t) durability >= ARRAY_SIZE(flags))
+                return -EINVAL;
+
+        request->message.head.flags = flags[durability];
         return 0;
 }
 

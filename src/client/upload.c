@@ -125,7 +125,8 @@ void upload_begin(struct upload *upload, uint8_t *head, size_t head_size, uint64
         (void) proto_head_decode(head, &fixed);
         fixed.id = id;
         fixed.mode = (uint8_t) mode;
-        fixed.flags = upload->stream ? PROTO_FLAG_STREAM : 0;
+        fixed.flags = (uint8_t) ((fixed.flags & ~PROTO_FLAG_STREAM) |
+                                 (upload->stream ? PROTO_FLAG_STREAM : 0));
         fixed.body_size = upload->stream ? 0 : upload->size;
         encode_fixed(head, &fixed);
 

@@ -57,12 +57,19 @@ struct config_namespace {
         struct config_owners read_users, read_groups, publish_users, publish_groups;
 };
 
+/* When a put is answered: when it is on the disk, or as soon as gets find it. */
+enum config_durability {
+        CONFIG_DURABLE,
+        CONFIG_VISIBLE,
+};
+
 struct config {
         /* [Store] */
-        char *store_directory;               /* StoreDirectory=; NULL: the daemon's default */
-        uint64_t object_max;                 /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
-        uint64_t expired_keep_usec;          /* ExpiredKeepSec=; UINT64_MAX: for ever */
-        char *cache_path;                    /* CachePath=; NULL: none */
+        char *store_directory;      /* StoreDirectory=; NULL: the daemon's default */
+        uint64_t object_max;        /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
+        uint64_t expired_keep_usec; /* ExpiredKeepSec=; UINT64_MAX: for ever */
+        int durability;             /* Durability=, of puts that do not say: enum config_durability */
+        char *cache_path;           /* CachePath=; NULL: none */
         struct config_amount cache_path_max; /* CachePathSize= */
 
         /* [Server] */

@@ -17,10 +17,16 @@
 #define NAMESPACE(name_, initial_, kind_, min_, max_, field) \
         { NAMESPACE_SECTION, name_, initial_, kind_, min_, max_, offsetof(struct config_namespace, field) }
 
+static const char *const durabilities[] = {
+        [CONFIG_DURABLE] = "durable", [CONFIG_VISIBLE] = "visible", NULL
+};
+
 const struct setting settings[] = {
         STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
         STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
         STORE("ExpiredKeepSec", "10min", SETTING_TIME, "0", "infinity", expired_keep_usec),
+        { "Store", "Durability", "durable", SETTING_WORD, NULL, NULL, offsetof(struct config, durability),
+          durabilities },
         STORE("CachePath", "", SETTING_PATH, NULL, NULL, cache_path),
         STORE("CachePathSize", "80%", SETTING_AMOUNT, NULL, NULL, cache_path_max),
 

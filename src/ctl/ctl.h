@@ -55,6 +55,7 @@ struct arguments {
         bool if_generation_set;
         uint64_t if_generation;
         uint64_t ttl_msec; /* 0: not given */
+        enum objmapper_durability durability;
 
         bool all;
         bool long_form;

@@ -86,6 +86,8 @@ enum option_id {
         OPTION_IF_ABSENT,
         OPTION_IF_GENERATION,
         OPTION_TTL,
+        OPTION_DURABLE,
+        OPTION_VISIBLE,
         OPTION_ALL,
         OPTION_LONG,
         OPTION_NULL,
@@ -108,6 +110,9 @@ static const struct option_entry {
         { OPTION_RECURSIVE, PUT, 'R', "recursive", NULL, "store every file below a folder" },
         { OPTION_META, PUT, 'M', "meta", "KEY=VALUE", "add a pair of metadata; may come again" },
         { OPTION_TTL, PUT, 0, "ttl", "TIME", "expire after TIME: 90s, 10min, 1h30min, 7d" },
+        { OPTION_DURABLE, PUT | IMPORT, 0, "durable", NULL, "done when it is on the disk" },
+        { OPTION_VISIBLE, PUT | IMPORT, 0, "visible", NULL,
+          "done when it can be got; a crash right after may undo it" },
         { OPTION_IF_ABSENT, PUT | IMPORT, 0, "if-absent", NULL, "only when there is no such object" },
         { OPTION_IF_GENERATION, PUT | SET_META | RM, 0, "if-generation", "N",
           "only when the object has generation N" },
@@ -235,6 +240,12 @@ static int set_option(struct arguments *a, const struct option_entry *option, co
                 if (parse_time(value, &usec) < 0 || usec == 0)
                         return bad_value(option, value, "a time such as 90s, 10min or 7d");
                 a->ttl_msec = usec / 1000;
+                break;
+        case OPTION_DURABLE:
+                a->durability = OBJMAPPER_DURABLE;
+                break;
+        case OPTION_VISIBLE:
+                a->durability = OBJMAPPER_VISIBLE;
                 break;
         case OPTION_ALL:
                 a->all = true;

@@ -38,6 +38,8 @@ int request_add_put_options(objmapper_request *request, const struct arguments *
                 r = objmapper_request_set_if_generation(request, a->if_generation);
         if (r >= 0 && a->ttl_msec > 0)
                 r = objmapper_request_set_ttl(request, a->ttl_msec);
+        if (r >= 0)
+                r = objmapper_request_set_durability(request, a->durability);
 
         return r;
 }

@@ -107,6 +107,7 @@ static struct server_config server_config_from(const struct config *config) {
                 .fds_in_flight_max = (uint32_t) config->fds_in_flight_max,
                 .output_max = config->output_max,
                 .object_max = config->object_max,
+                .visible = config->durability == CONFIG_VISIBLE,
                 .idle_timeout_usec = config->idle_timeout_usec == UINT64_MAX ? 0 : config->idle_timeout_usec,
                 .write_timeout_usec = config->write_timeout_usec == UINT64_MAX ? 0
                                                                                : config->write_timeout_usec,

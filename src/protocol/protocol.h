@@ -80,8 +80,12 @@ enum proto_status {
 
 /* Flags of a frame. A receiver refuses a frame with an unknown flag of the lower four, and ignores the upper
  * four. */
-#define PROTO_FLAG_STREAM UINT8_C(0x01) /* PUT: the body follows in DATA frames */
-#define PROTO_FLAGS_MUST  UINT8_C(0x0f)
+#define PROTO_FLAG_STREAM  UINT8_C(0x01) /* PUT: the body follows in DATA frames */
+#define PROTO_FLAG_VISIBLE UINT8_C(0x10) /* PUT: the reply may come as soon as gets find the object */
+#define PROTO_FLAG_DURABLE \
+        UINT8_C(0x20) /* PUT: it comes when the object is on the disk; neither of the two: as
+                                            the server likes. Who knows neither waits for the disk */
+#define PROTO_FLAGS_MUST UINT8_C(0x0f)
 
 /* Flags of a hello. */
 #define PROTO_HELLO_ORDERED UINT8_C(0x01) /* replies come in the order of the requests */

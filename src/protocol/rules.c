@@ -74,10 +74,14 @@ static int check_fields(uint32_t has, uint32_t needs, uint32_t takes, const char
 }
 
 static int check_put(const struct proto_message *message, const char **ret_what) {
+        const uint8_t durabilities = PROTO_FLAG_VISIBLE | PROTO_FLAG_DURABLE;
         const uint32_t conditions = PROTO_HAS(PROTO_TAG_IF_ABSENT) | PROTO_HAS(PROTO_TAG_IF_GENERATION);
 
         if ((message->has & conditions) == conditions)
                 return refuse(-EBADMSG, "IF_ABSENT and IF_GENERATION exclude each other", ret_what);
+
+        if ((message->head.flags & durabilities) == durabilities)
+                return refuse(-EBADMSG, "VISIBLE and DURABLE exclude each other", ret_what);
 
         if (message->head.flags & PROTO_FLAG_STREAM) {
                 if (message->head.body_size > 0)

@@ -153,6 +153,8 @@ static void write_piece(struct job *job) {
         if (r >= 0 && put->finished) {
                 if (put->has_checksum && storage_upload_checksum(put->upload) != put->checksum)
                         r = -EBADMSG;
+                else if (put->change.visible)
+                        r = storage_upload_finish_unsynced(put->upload);
                 else
                         r = storage_upload_finish(put->upload);
         }
@@ -344,6 +346,13 @@ static uint16_t check_size(struct put *put, uint64_t coming, const char **ret_te
         return 0;
 }
 
+static bool is_visible(const struct session *session, uint8_t flags) {
+        if (flags & PROTO_FLAG_DURABLE)
+                return false;
+
+        return flags & PROTO_FLAG_VISIBLE || server_is_visible(session->worker->server);
+}
+
 struct put *request_put(struct session *session, const struct proto_message *message) {
         uint64_t id = message->head.id;
         bool stream = message->head.flags & PROTO_FLAG_STREAM;
@@ -389,6 +398,7 @@ struct put *request_put(struct session *session, const struct proto_message *mes
                         .metadata = put->data + uri.size,
                         .metadata_size = metadata.size,
                         .ttl_msec = message->ttl_msec,
+                        .visible = is_visible(session, message->head.flags),
                         .if_absent = message->has & PROTO_HAS(PROTO_TAG_IF_ABSENT),
                         .if_generation = message->if_generation,
                 },

@@ -27,6 +27,7 @@ struct server {
         struct storage *storage;
         unsigned connections_max, connections_per_user_max;
         struct session_limits limits;
+        bool visible; /* atomic */
 
         struct rules rules;
         struct refusals refusals;
@@ -42,7 +43,7 @@ struct server {
         struct user *users[USER_BUCKETS];
         unsigned n_sessions; /* atomic */
         uint64_t n_connections;
-        uint64_t n_refused;  /* atomic, relaxed */
+        uint64_t n_refused; /* atomic, relaxed */
 
         struct log_ratelimit refused_limit, dropped_limit, accept_limit;
 

@@ -164,6 +164,11 @@ void server_reconfigure(struct server *server, const struct server_config *confi
         server->connections_max = config->connections_max;
         server->connections_per_user_max = config->connections_per_user_max;
         server->limits = limits_from_config(config);
+        __atomic_store_n(&server->visible, config->visible, __ATOMIC_RELAXED);
+}
+
+bool server_is_visible(const struct server *server) {
+        return __atomic_load_n(&server->visible, __ATOMIC_RELAXED);
 }
 
 void server_free(struct server *server) {

@@ -7,6 +7,7 @@
  * the sessions; work that may block on the disk runs on a pool of further threads. All functions are for the
  * thread of the caller's event loop. */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
@@ -26,6 +27,7 @@ struct server_config {
         uint32_t fds_in_flight_max;
         uint64_t output_max;
         uint64_t object_max;
+        bool visible;                /* puts that say nothing are answered before they are durable */
         uint64_t idle_timeout_usec;  /* 0: never */
         uint64_t write_timeout_usec; /* 0: never */
 };
@@ -41,8 +43,11 @@ int server_new(struct server **ret,
  * What comes through it has role. -EINVAL: not a listening Unix stream socket. */
 int server_add_listener(struct server *server, int fd, enum access_role role);
 
-/* New limits: those of connections at once, those of sessions for the sessions that come. */
+/* New limits: those of connections at once, those of sessions for the sessions that come; whether puts are visible
+ * at once. */
 void server_reconfigure(struct server *server, const struct server_config *config);
+/* Whether puts that say nothing are answered before they are durable. Any thread. */
+bool server_is_visible(const struct server *server);
 
 /* The namespaces' rules, of which the server takes a reference; NULL: none. They count for every request that is
  * read from now on, in sessions that are there too. */

@@ -21,31 +21,32 @@
 #define CALLS_FULL      10000 /* ... each function is called so often */
 
 /* All functions of storage.h: compared with the header. */
-#define FUNCTIONS(X)                  \
-        X(storage_init)               \
-        X(storage_cleanup)            \
-        X(storage_get_id)             \
-        X(storage_is_mapped)          \
-        X(storage_set_cache_path_max) \
-        X(storage_object_done)        \
-        X(storage_get)                \
-        X(storage_note_body_read)     \
-        X(storage_get_fd)             \
-        X(storage_get_mmap)           \
-        X(storage_munmap)             \
-        X(storage_get_info)           \
-        X(storage_upload_new)         \
-        X(storage_upload_write)       \
-        X(storage_upload_finish)      \
-        X(storage_upload_size)        \
-        X(storage_upload_checksum)    \
-        X(storage_upload_free)        \
-        X(storage_submit)             \
-        X(storage_change_wait)        \
-        X(storage_put)                \
-        X(storage_remove)             \
-        X(storage_list)               \
-        X(storage_list_except)        \
+#define FUNCTIONS(X)                      \
+        X(storage_init)                   \
+        X(storage_cleanup)                \
+        X(storage_get_id)                 \
+        X(storage_is_mapped)              \
+        X(storage_set_cache_path_max)     \
+        X(storage_object_done)            \
+        X(storage_get)                    \
+        X(storage_note_body_read)         \
+        X(storage_get_fd)                 \
+        X(storage_get_mmap)               \
+        X(storage_munmap)                 \
+        X(storage_get_info)               \
+        X(storage_upload_new)             \
+        X(storage_upload_write)           \
+        X(storage_upload_finish)          \
+        X(storage_upload_finish_unsynced) \
+        X(storage_upload_size)            \
+        X(storage_upload_checksum)        \
+        X(storage_upload_free)            \
+        X(storage_submit)                 \
+        X(storage_change_wait)            \
+        X(storage_put)                    \
+        X(storage_remove)                 \
+        X(storage_list)                   \
+        X(storage_list_except)            \
         X(storage_get_stats)
 
 #define AS_NUMBER(function) CALL_##function,
@@ -302,7 +303,10 @@ static struct storage_upload *upload_body(struct worker *worker, unsigned uri) {
         assert_ok(CALL(storage_upload_write, upload, bytes, half));
         g_assert_cmpuint(CALL(storage_upload_size, upload), ==, half);
         assert_ok(CALL(storage_upload_write, upload, bytes + half, size - half));
-        assert_ok(CALL(storage_upload_finish, upload));
+        if (g_rand_boolean(worker->rand))
+                assert_ok(CALL(storage_upload_finish, upload));
+        else
+                assert_ok(CALL(storage_upload_finish_unsynced, upload));
         g_assert_cmpuint(CALL(storage_upload_checksum, upload), !=, 0);
         return upload;
 }
@@ -333,6 +337,7 @@ static void make_change(struct worker *worker, unsigned uri, struct storage_chan
         default:
                 change->kind = STORAGE_PUT;
                 change->upload = upload_body(worker, uri);
+                change->visible = g_rand_boolean(worker->rand);
                 change->metadata = "put";
                 change->metadata_size = 3;
                 change->ttl_msec = g_rand_boolean(worker->rand) ? 1 + g_rand_int(worker->rand) % 50 : 0;

@@ -32,6 +32,7 @@ STATUS = dict(absent=16, exists=17, expired=18, too_large=19, no_space=20, busy=
               aborted=29, read_only=30, draining=31, drained=32)
 MUST = 0x8000
 STREAM = 1
+VISIBLE, DURABLE = 0x10, 0x20
 TO_END = 2**64 - 1
 
 # tag, layout: name of each number, its place and struct letter; or 'bytes'
@@ -287,6 +288,9 @@ def good():
                                      ('checksum', 0x99aabbccddeeff00), ('ttl', 10000), body=5))
     yield message('put-if-absent', Message(T['put'], ('uri', URI), ('if_absent', {})))
     yield message('put-stream', Message(T['put'], ('uri', URI), flags=STREAM, id=9))
+    yield message('put-visible', Message(T['put'], ('uri', URI), flags=VISIBLE, id=9, body=5))
+    yield message('put-durable', Message(T['put'], ('uri', URI), flags=DURABLE, id=9, body=5))
+    yield message('put-stream-visible', Message(T['put'], ('uri', URI), flags=STREAM | VISIBLE, id=9))
     yield message('put-stream-size', Message(T['put'], ('uri', URI), ('size', 1 << 40), flags=STREAM, id=9))
     yield message('put-reply', Message(reply('put'), ('info', SMALL)))
     for status in ('exists', 'too_large', 'no_space', 'conflict', 'bad_checksum', 'aborted', 'read_only'):
@@ -448,6 +452,7 @@ def bad():
             yield refused(title + '-body', 'bad', 'body', Message(T[verb], *fields, body=1))
     yield refused('put-both-conditions', 'bad', 'exclude', Message(T['put'], u, ('if_absent', {}), ('if_generation', 1)))
     yield refused('put-size', 'bad', 'SIZE', Message(T['put'], u, ('size', 6), body=5))
+    yield refused('put-visible-durable', 'bad', 'exclude', Message(T['put'], u, flags=VISIBLE | DURABLE, body=5))
     yield refused('put-stream-body', 'bad', 'streamed', Message(T['put'], u, flags=STREAM, body=5))
     yield refused('notice-id', 'bad', 'id', Message(T['notice'], status=STATUS['draining']))
     yield refused('notice-body', 'bad', 'body', Message(T['notice'], id=0, body=1, status=STATUS['draining']))
