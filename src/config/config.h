@@ -43,7 +43,7 @@ struct config_prefix {
 };
 
 #define CONFIG_NAMESPACES_MAX       256
-#define CONFIG_NAMESPACE_NAME_MAX   40   /* bytes: it stands in the names of counters */
+#define CONFIG_NAMESPACE_NAME_MAX   32   /* bytes: it stands in the names of counters */
 #define CONFIG_NAMESPACE_PREFIX_MAX 256  /* bytes */
 #define CONFIG_OWNERS_MAX           1024 /* in one list */
 

@@ -115,6 +115,7 @@ struct list {
         gid_t data[]; /* groups, and then the prefix */
 };
 
+#define STATS_STEP     ((size_t) 8192) /* bytes; more than a counter takes */
 #define LIST_ENTRY_MAX (sizeof(uint32_t) + 56 + PROTO_URI_MAX)
 
 static int add_entry(const void *uri, size_t uri_size, const struct storage_info *info, void *userdata) {
@@ -230,17 +231,33 @@ void request_list(struct session *session, const struct proto_message *message) 
         job_submit(session->worker->jobs, &list->job);
 }
 
+/* The counters, as the body of an answer. */
 struct page {
-        uint8_t data[16384];
-        size_t size;
+        uint8_t *data;
+        size_t size, allocated;
+        int error;
 };
 
 static void add_counter(const char *name, uint64_t value, void *userdata) {
+        const struct proto_counter counter = { { (const uint8_t *) name, strlen(name) }, value };
         struct page *page = userdata;
+        uint8_t *grown;
 
-        (void) proto_counter_append(
-                        page->data, sizeof(page->data), &page->size,
-                        &(struct proto_counter){ { (const uint8_t *) name, strlen(name) }, value });
+        if (page->error < 0)
+                return;
+
+        page->error = proto_counter_append(page->data, page->allocated, &page->size, &counter);
+        if (page->error != -ENOBUFS)
+                return;
+
+        grown = realloc(page->data, page->allocated + STATS_STEP);
+        page->error = grown ? 0 : -ENOMEM;
+        if (!grown)
+                return;
+
+        page->data = grown;
+        page->allocated += STATS_STEP;
+        page->error = proto_counter_append(page->data, page->allocated, &page->size, &counter);
 }
 
 void request_stats(struct session *session, const struct proto_message *message) {
@@ -248,5 +265,11 @@ void request_stats(struct session *session, const struct proto_message *message)
         struct page page = {};
 
         server_count(session->server, add_counter, &page);
-        output_add_data(session, &reply, page.data, page.size);
+        if (page.error < 0) {
+                free(page.data);
+                request_refuse(session, PROTO_STATS, message->head.id, PROTO_BUSY, NULL);
+                return;
+        }
+
+        output_add_block(session, &reply, page.data, page.size);
 }

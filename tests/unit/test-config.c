@@ -659,17 +659,17 @@ static void test_bad_namespaces(void) {
         g_autofree char *name = g_strnfill(CONFIG_NAMESPACE_NAME_MAX + 1, 'n');
         g_autofree char *long_name = g_strdup_printf("[Namespace %s]\nPrefix=a\n", name);
         g_autofree char *wanted = g_strdup_printf(
-                        "E f:1: [Namespace %s]: expected a name of 1 to 40 letters, digits, "
+                        "E f:1: [Namespace %s]: expected a name of 1 to 32 letters, digits, "
                         "\"-\", \"_\" and \".\".\n",
                         name);
         g_autoptr(GString) many = g_string_new(NULL);
 
         parse_bad(long_name, wanted);
         parse_bad("[Namespace]\nPrefix=\n[Namespace a/b]\nPrefix=x\n[Namespace a b]\n",
-                  "E f:1: [Namespace ]: expected a name of 1 to 40 letters, digits, \"-\", \"_\" and \".\".\n"
-                  "E f:3: [Namespace a/b]: expected a name of 1 to 40 letters, digits, \"-\", \"_\" and "
+                  "E f:1: [Namespace ]: expected a name of 1 to 32 letters, digits, \"-\", \"_\" and \".\".\n"
+                  "E f:3: [Namespace a/b]: expected a name of 1 to 32 letters, digits, \"-\", \"_\" and "
                   "\".\".\n"
-                  "E f:5: [Namespace a b]: expected a name of 1 to 40 letters, digits, \"-\", \"_\" and "
+                  "E f:5: [Namespace a b]: expected a name of 1 to 32 letters, digits, \"-\", \"_\" and "
                   "\".\".\n");
 
         for (unsigned i = 0; i <= CONFIG_NAMESPACES_MAX; i++)
