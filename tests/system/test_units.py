@@ -30,6 +30,16 @@ def test_exposure(host):
         assert exposure <= most, said
 
 
+def test_presets(host):
+    wanted = {"objmapper.socket": "enabled", "objmapper-publish.socket": "enabled", "objmapper-metrics.socket": "disabled"}
+    host.run("systemctl", "preset", *wanted)
+    for unit, state in wanted.items():
+        assert host.run("systemctl", "is-enabled", unit, check=False).stdout.strip() == state, unit
+    host.run("systemctl", "disable", *wanted)
+    host.run("systemctl", "--global", "preset", "objmapper.socket")
+    assert host.run("systemctl", "--global", "is-enabled", "objmapper.socket", check=False).stdout.strip() == "disabled"
+
+
 def test_sockets_have_their_groups(host):
     host.start_again()
     for name, group in (("objmapper.sock", "objmapper"), ("publish.sock", "objmapper-publish")):
