@@ -67,7 +67,8 @@ struct stress {
         char *uris[URIS];
         char *cache_path;
         /* The newest state of each object that somebody knows of; nothing older may come. Atomic. */
-        uint64_t known[URIS];
+        uint64_t known[URIS];     /* atomic */
+        uint64_t committed[URIS]; /* likewise, as listings have it, which know nothing of the overlay */
 };
 
 /* A change on its way. */
@@ -107,12 +108,25 @@ static uint64_t know(struct stress *stress, unsigned uri) {
         return __atomic_load_n(&stress->known[uri], __ATOMIC_ACQUIRE);
 }
 
-static void learn(struct stress *stress, unsigned uri, uint64_t state) {
-        uint64_t known = know(stress, uri);
+static uint64_t know_committed(struct stress *stress, unsigned uri) {
+        return __atomic_load_n(&stress->committed[uri], __ATOMIC_ACQUIRE);
+}
 
-        while (known < state && !__atomic_compare_exchange_n(&stress->known[uri], &known, state, false,
-                                                             __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+static void raise_to(uint64_t *number, uint64_t state) {
+        uint64_t known = __atomic_load_n(number, __ATOMIC_ACQUIRE);
+
+        while (known < state &&
+               !__atomic_compare_exchange_n(number, &known, state, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
                 ;
+}
+
+static void learn(struct stress *stress, unsigned uri, uint64_t state) {
+        raise_to(&stress->known[uri], state);
+}
+
+static void learn_committed(struct stress *stress, unsigned uri, uint64_t state) {
+        raise_to(&stress->committed[uri], state);
+        learn(stress, uri, state);
 }
 
 /* The generation is gone: whatever comes now is of a later one. */
@@ -278,7 +292,7 @@ static void do_put(struct worker *worker, unsigned uri) {
         bytes = new_body(worker, uri, &size);
         assert_ok(CALL(storage_put, worker->storage, name, strlen(name), bytes, size, "put", 3, &info));
         g_assert_cmpuint(info.size, ==, size);
-        learn(worker->stress, uri, state_of(&info.etag));
+        learn_committed(worker->stress, uri, state_of(&info.etag));
 }
 
 static void do_remove(struct worker *worker, unsigned uri) {
@@ -359,6 +373,8 @@ static void check_change(struct stress *stress, unsigned uri, const struct stora
         }
         if (change->kind == STORAGE_REMOVE)
                 learn_gone(stress, uri, change->info.etag.generation);
+        else if (!change->visible)
+                learn_committed(stress, uri, state_of(&change->info.etag));
         else
                 learn(stress, uri, state_of(&change->info.etag));
 }
@@ -441,7 +457,7 @@ static void do_list(struct worker *worker, unsigned uri) {
         struct storage_cursor cursor = {};
 
         for (unsigned i = 0; i < URIS; i++)
-                listing.known[i] = know(worker->stress, i);
+                listing.known[i] = know_committed(worker->stress, i);
         assert_ok(CALL(storage_list, worker->storage, worker->stress->uris[uri], 4, &cursor, 20, visit,
                        &listing));
 }
@@ -460,7 +476,7 @@ static void do_list_except(struct worker *worker, _unused_ unsigned uri) {
         struct storage_cursor cursor = {};
 
         for (unsigned i = 0; i < URIS; i++)
-                listing.known[i] = know(worker->stress, i);
+                listing.known[i] = know_committed(worker->stress, i);
         assert_ok(CALL(storage_list_except, worker->storage, "", 0, &cursor, 50, skip, visit_others,
                        &listing));
 }
