@@ -47,6 +47,12 @@
         X(storage_remove)                 \
         X(storage_list)                   \
         X(storage_list_except)            \
+        X(storage_problem_name)           \
+        X(storage_problem_text)           \
+        X(storage_verify_begin)           \
+        X(storage_verify_get_progress)    \
+        X(storage_verify_cancel)          \
+        X(storage_verify_end)             \
         X(storage_get_stats)
 
 #define AS_NUMBER(function) CALL_##function,
@@ -67,8 +73,8 @@ struct stress {
         char *uris[URIS];
         char *cache_path;
         /* The newest state of each object that somebody knows of; nothing older may come. Atomic. */
-        uint64_t known[URIS];     /* atomic */
-        uint64_t committed[URIS]; /* likewise, as listings have it, which know nothing of the overlay */
+        uint64_t known[URIS];
+        uint64_t durable[URIS]; /* the newest that was: listings show no other */
 };
 
 /* A change on its way. */
@@ -108,15 +114,11 @@ static uint64_t know(struct stress *stress, unsigned uri) {
         return __atomic_load_n(&stress->known[uri], __ATOMIC_ACQUIRE);
 }
 
-static uint64_t know_committed(struct stress *stress, unsigned uri) {
-        return __atomic_load_n(&stress->committed[uri], __ATOMIC_ACQUIRE);
-}
+static void raise_to(uint64_t *number, uint64_t value) {
+        uint64_t old = __atomic_load_n(number, __ATOMIC_ACQUIRE);
 
-static void raise_to(uint64_t *number, uint64_t state) {
-        uint64_t known = __atomic_load_n(number, __ATOMIC_ACQUIRE);
-
-        while (known < state &&
-               !__atomic_compare_exchange_n(number, &known, state, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+        while (old < value &&
+               !__atomic_compare_exchange_n(number, &old, value, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
                 ;
 }
 
@@ -124,14 +126,14 @@ static void learn(struct stress *stress, unsigned uri, uint64_t state) {
         raise_to(&stress->known[uri], state);
 }
 
-static void learn_committed(struct stress *stress, unsigned uri, uint64_t state) {
-        raise_to(&stress->committed[uri], state);
+static void learn_durable(struct stress *stress, unsigned uri, uint64_t state) {
+        raise_to(&stress->durable[uri], state);
         learn(stress, uri, state);
 }
 
 /* The generation is gone: whatever comes now is of a later one. */
 static void learn_gone(struct stress *stress, unsigned uri, uint64_t generation) {
-        learn(stress, uri, (generation + 1) << 24);
+        learn_durable(stress, uri, (generation + 1) << 24);
 }
 
 static void check_state(struct worker *worker,
@@ -292,7 +294,7 @@ static void do_put(struct worker *worker, unsigned uri) {
         bytes = new_body(worker, uri, &size);
         assert_ok(CALL(storage_put, worker->storage, name, strlen(name), bytes, size, "put", 3, &info));
         g_assert_cmpuint(info.size, ==, size);
-        learn_committed(worker->stress, uri, state_of(&info.etag));
+        learn_durable(worker->stress, uri, state_of(&info.etag));
 }
 
 static void do_remove(struct worker *worker, unsigned uri) {
@@ -373,10 +375,10 @@ static void check_change(struct stress *stress, unsigned uri, const struct stora
         }
         if (change->kind == STORAGE_REMOVE)
                 learn_gone(stress, uri, change->info.etag.generation);
-        else if (!change->visible)
-                learn_committed(stress, uri, state_of(&change->info.etag));
-        else
+        else if (change->visible)
                 learn(stress, uri, state_of(&change->info.etag));
+        else
+                learn_durable(stress, uri, state_of(&change->info.etag));
 }
 
 static void do_change(struct worker *worker, unsigned uri) {
@@ -433,8 +435,14 @@ static void do_purge(struct worker *worker, unsigned uri) {
 
 struct listing {
         struct worker *worker;
-        uint64_t known[URIS];
+        uint64_t durable[URIS]; /* before it */
 };
+
+static void begin_listing(struct listing *listing, struct worker *worker) {
+        listing->worker = worker;
+        for (unsigned i = 0; i < URIS; i++)
+                listing->durable[i] = __atomic_load_n(&worker->stress->durable[i], __ATOMIC_ACQUIRE);
+}
 
 static unsigned number_of(const struct stress *stress, const void *uri, size_t uri_size) {
         for (unsigned i = 0; i < URIS; i++)
@@ -448,16 +456,16 @@ static int visit(const void *uri, size_t uri_size, const struct storage_info *in
         struct listing *listing = userdata;
         unsigned number = number_of(listing->worker->stress, uri, uri_size);
 
-        check_state(listing->worker, number, listing->known[number], info);
+        check_state(listing->worker, number, listing->durable[number], info);
+        raise_to(&listing->worker->stress->durable[number], state_of(&info->etag));
         return 0;
 }
 
 static void do_list(struct worker *worker, unsigned uri) {
-        struct listing listing = { .worker = worker };
+        struct listing listing;
         struct storage_cursor cursor = {};
 
-        for (unsigned i = 0; i < URIS; i++)
-                listing.known[i] = know_committed(worker->stress, i);
+        begin_listing(&listing, worker);
         assert_ok(CALL(storage_list, worker->storage, worker->stress->uris[uri], 4, &cursor, 20, visit,
                        &listing));
 }
@@ -472,11 +480,10 @@ static int visit_others(const void *uri, size_t uri_size, const struct storage_i
 }
 
 static void do_list_except(struct worker *worker, _unused_ unsigned uri) {
-        struct listing listing = { .worker = worker };
+        struct listing listing;
         struct storage_cursor cursor = {};
 
-        for (unsigned i = 0; i < URIS; i++)
-                listing.known[i] = know_committed(worker->stress, i);
+        begin_listing(&listing, worker);
         assert_ok(CALL(storage_list_except, worker->storage, "", 0, &cursor, 50, skip, visit_others,
                        &listing));
 }
@@ -488,6 +495,49 @@ static void do_stats(struct worker *worker, _unused_ unsigned uri) {
         g_assert_cmpuint(stats.objects, <=, URIS);
         g_assert_cmpuint(CALL(storage_get_id, worker->storage), ==, storage_get_id(worker->storage));
         g_assert_false(CALL(storage_is_mapped, worker->storage, &stats));
+}
+
+/* What goes on meanwhile is nothing that verify may find. */
+static void on_finding(const struct storage_finding *finding, _unused_ void *userdata) {
+        g_error("verify found of %.*s, %s: %s (%s)", (int) finding->uri_size, (const char *) finding->uri,
+                finding->file ?: "no file", CALL(storage_problem_text, finding->problem),
+                CALL(storage_problem_name, finding->problem));
+}
+
+static void on_verified(int result, void *userdata) {
+        g_assert_true(result == 0 || result == -ECANCELED);
+        __atomic_store_n((bool *) userdata, true, __ATOMIC_RELEASE);
+}
+
+static void do_verify(struct worker *worker, unsigned uri) {
+        bool is_done = false;
+        struct storage_verify_config config = {
+                .repair = uri % 2,
+                .bytes_per_sec = UINT64_MAX,
+                .on_finding = on_finding,
+                .on_done = on_verified,
+                .userdata = &is_done,
+        };
+        struct storage_verify_progress progress;
+        struct storage_verify *verify = NULL;
+        int r;
+
+        g_assert_nonnull(CALL(storage_problem_name, uri % STORAGE_PROBLEM_MAX));
+        g_assert_nonnull(CALL(storage_problem_text, uri % STORAGE_PROBLEM_MAX));
+
+        r = CALL(storage_verify_begin, &verify, worker->storage, &config);
+        g_assert_true(r == 0 || r == -EBUSY);
+        if (r < 0)
+                return;
+
+        CALL(storage_verify_get_progress, verify, &progress);
+        g_assert_cmpuint(progress.problems, ==, 0);
+        if (uri % 32 > 0)
+                CALL(storage_verify_cancel, verify);
+        else
+                wait_until(__atomic_load_n(&is_done, __ATOMIC_ACQUIRE));
+        CALL(storage_verify_end, verify);
+        g_assert_true(is_done);
 }
 
 static void do_set_cache_path_max(struct worker *worker, unsigned uri) {
@@ -510,10 +560,23 @@ static const struct {
         void (*function)(struct worker *worker, unsigned uri);
         unsigned weight;
 } operations[] = {
-        { do_get, 40 },        { do_object_done, 5 }, { do_get_fd, 10 }, { do_get_mmap, 10 },
-        { do_get_info, 10 },   { do_put, 4 },         { do_remove, 3 },  { do_upload, 2 },
-        { do_change, 8 },      { do_submit, 30 },     { do_purge, 1 },   { do_list, 4 },
-        { do_list_except, 4 }, { do_stats, 4 },       { do_open, 3 },    { do_set_cache_path_max, 3 },
+        { do_get, 40 },
+        { do_object_done, 5 },
+        { do_get_fd, 10 },
+        { do_get_mmap, 10 },
+        { do_get_info, 10 },
+        { do_put, 4 },
+        { do_remove, 3 },
+        { do_upload, 2 },
+        { do_change, 8 },
+        { do_submit, 30 },
+        { do_purge, 1 },
+        { do_list, 4 },
+        { do_list_except, 4 },
+        { do_stats, 4 },
+        { do_open, 3 },
+        { do_verify, 8 },
+        { do_set_cache_path_max, 3 },
 };
 
 static void do_any(struct worker *worker) {
