@@ -19,6 +19,7 @@ STREAMS = 4  # fewer than MaxStreams=, which counts until the server has seen th
 HELD_FILES = 20
 GETS_PER_CHANGE = 2
 AHEAD_PAUSE_SECONDS = 0.01
+VISIBLE_SHARE = 0.4
 MODES = (wire.OP_DEFAULT, wire.OP_FDPASS, wire.OP_COPY, wire.OP_SPLICE, wire.OP_AUTO)
 
 
@@ -207,7 +208,9 @@ class Writer(Client):
     def put(self, id_, uri, **options):
         is_stream = self.streams < STREAMS and self.random.random() < 0.15
         kind = "abort" if is_stream and self.random.random() < 0.2 else "put"
-        change = Change(kind, self.new_seq(), size=self.some_size(), **options)
+        change = Change(kind, self.new_seq(), size=self.some_size(), visible=self.random.random() < VISIBLE_SHARE,
+                        **options)
+        flags = wire.FLAG_VISIBLE if change.visible else self.random.choice((0, wire.FLAG_DURABLE))
         self.begin(uri, change)
         self.under_way[id_] = (uri, change)
         body = body_of(uri.index, change.seq, change.size)
@@ -216,14 +219,14 @@ class Writer(Client):
         if change.ttl_msec:
             fields.append(wire.u64(wire.TAG_TTL, change.ttl_msec))
         if not is_stream:
-            return [wire.frame(wire.PUT, id_, *fields, metadata, body_size=len(body)), body]
+            return [wire.frame(wire.PUT, id_, *fields, metadata, flags=flags, body_size=len(body)), body]
 
         # Its end is sent with the next requests: it is open for a while.
         self.streams += 1
         change.is_stream, change.is_whole = True, False
         self.later.append((change, wire.frame(wire.ABORT, id_) if kind == "abort" else
                            wire.frame(wire.END, id_, metadata)))
-        frames = [wire.frame(wire.PUT, id_, *fields, flags=wire.FLAG_STREAM)]
+        frames = [wire.frame(wire.PUT, id_, *fields, flags=wire.FLAG_STREAM | flags)]
         at = 0
         while at < len(body):
             piece = body[at:at + self.random.randint(1, 100000)]
@@ -244,6 +247,10 @@ class Writer(Client):
             self.purging = None
             return
 
+        if uri.before and self.shared.dark[0]:
+            # What it was made of is not known: like a change without an answer.
+            self.n_dark += 1
+            return
         allowed = change.statuses(uri.base, now_usec())
         assert reply.status in allowed, f"URI {uri.index}: {change} of {uri.base}: {reply}, expected {allowed}"
         if reply.status != wire.OK:
@@ -272,6 +279,7 @@ class Writer(Client):
 
     def publish(self, uri, seq):
         """Tells the readers what is there, in an order that they rely on."""
+        self.shared.loose[uri.index] = bool(uri.before)
         self.shared.kind[uri.index] = (Shared.ABSENT if not uri.base else
                                        Shared.MORTAL if uri.base.ttl_msec else Shared.PRESENT)
         self.shared.floor[uri.index] = seq
@@ -281,21 +289,22 @@ class Writer(Client):
 
     def compare(self):
         """Each URI against what may be there: (changes that were made though not acknowledged, those that were
-        not, what is there)."""
-        made = unmade = 0
+        not, visible puts that were undone, what is there)."""
+        made = unmade = undone = 0
         present = {}
         with wire.Peer(self.reader) as peer:
             for at in range(0, WRITER_URIS, READ_DEPTH):
                 some = self.uris[at:at + READ_DEPTH]
                 answers = self.ask_all(peer, some)
                 for uri in some:
-                    n_pending = len(uri.pending)
+                    n_pending, newest = len(uri.pending), uri.base
                     was_made = self.adopt(uri, *answers[uri])
+                    undone += not was_made and is_undone(newest, uri.base)
                     made += was_made
                     unmade += n_pending - was_made
                     if uri.base:
                         present[uri.index] = (uri.base.generation, uri.base.version, bool(uri.base.ttl_msec))
-        return made, unmade, present
+        return made, unmade, undone, present
 
     def ask_all(self, peer, uris):
         asked, answers, frames = {}, {uri: {} for uri in uris}, []
@@ -317,7 +326,7 @@ class Writer(Client):
         """What is there after a start is there to stay. Whether a change made it that was not acknowledged."""
         candidates = uri.candidates()
         what = f"URI {uri.index}: {got} {stat}, expected one of {candidates}"
-        uri.pending = []
+        uri.pending, uri.before = [], []
         if got.status == wire.ABSENT:
             fitting = [change for state, change in candidates if state is None] or \
                       [change for state, change in candidates if "gone" in state.phases(state.sent_usec, now_usec())]
@@ -351,6 +360,11 @@ class Writer(Client):
         hits, used = struct.unpack_from("<QQ", stat.fields[wire.TAG_USAGE])
         assert hits <= self.shared.gets_of(index), f"URI {index}: {hits} hits of {self.shared.gets_of(index)} gets"
         assert (used > 0) == (hits > 0) and used <= now_usec(), f"URI {index}: {hits} hits, last used {used}"
+
+
+def is_undone(newest, found):
+    """Whether the object is an older one than the last that was acknowledged."""
+    return newest is not None and found is not None and found.seq < newest.seq
 
 
 class Reader(Client):
@@ -392,16 +406,20 @@ class Reader(Client):
             fields.append(wire.field(wire.TAG_IF_NONE_MATCH, known))
         id_ = peer.new_id()
         self.count_get(index)
-        self.under_way[id_] = (index, now_usec(), self.shared.floor[index], offset, stale_ok, known)
+        self.under_way[id_] = (index, now_usec(), self.shared.floor[index], self.shared.loose[index], offset,
+                               stale_ok, known)
         return wire.frame(wire.GET, id_, *fields, mode=self.random.choice(MODES))
 
     def take(self, reply):
-        index, since, floor, offset, stale_ok, known = self.under_way.pop(reply.id)
+        index, since, floor, is_loose, offset, stale_ok, known = self.under_way.pop(reply.id)
         self.count_answer(reply)
+        is_loose = is_loose or self.shared.loose[index]
         kind = self.shared.kind[index]  # before sent: see Writer.publish()
         sent = self.shared.sent[index]
         what = f"URI {index}: {reply}, changes from {floor} to {sent}, kind {kind}"
         is_settled = floor == sent
+        if is_loose and self.shared.dark[0]:
+            is_settled, floor = False, 0
         if reply.status == wire.ABSENT:
             assert not is_settled or kind != Shared.PRESENT, f"lost: {what}"
             return

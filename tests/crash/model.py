@@ -71,17 +71,18 @@ class Shared:
     """Numbers that all processes see. Each cell has one writer.
 
     sent: the newest change that was sent for a URI; floor: the newest that was acknowledged, or found after a
-    start; kind: what is there when these two are equal; gets: asked by each client; answers: taken by each; dark:
-    whether the power is cut."""
+    start; kind: what is there when these two are equal; loose: whether the newest that was acknowledged is a visible
+    put, which without power may be undone; gets: asked by each client; answers: taken by each; dark: whether the
+    power is cut."""
 
     ABSENT, PRESENT, MORTAL = range(3)
 
     def __init__(self):
         clients = WRITERS + READERS
-        memory = memoryview(mmap.mmap(-1, 8 * (3 * URIS + clients * URIS + clients + 1))).cast("Q")
-        self.sent, self.floor, self.kind = (memory[i * URIS:(i + 1) * URIS] for i in range(3))
-        self.gets = memory[3 * URIS:(3 + clients) * URIS]
-        self.answers = memory[(3 + clients) * URIS:-1]
+        memory = memoryview(mmap.mmap(-1, 8 * (4 * URIS + clients * URIS + clients + 1))).cast("Q")
+        self.sent, self.floor, self.kind, self.loose = (memory[i * URIS:(i + 1) * URIS] for i in range(4))
+        self.gets = memory[4 * URIS:(4 + clients) * URIS]
+        self.answers = memory[(4 + clients) * URIS:-1]
         self.dark = memory[-1:]
 
     def gets_of(self, index):
@@ -164,8 +165,8 @@ class State:
 class Change:
     """A change under way to one URI. kind: put, abort (a put given up), set, remove or purge."""
 
-    def __init__(self, kind, seq, *, if_absent=False, if_generation=0, ttl_msec=0, size=0):
-        self.kind, self.seq, self.size = kind, seq, size
+    def __init__(self, kind, seq, *, if_absent=False, if_generation=0, ttl_msec=0, size=0, visible=False):
+        self.kind, self.seq, self.size, self.visible = kind, seq, size, visible
         self.if_absent, self.if_generation, self.ttl_msec = if_absent, if_generation, ttl_msec
         self.sent_usec = now_usec()
         self.is_stream = False
@@ -194,19 +195,22 @@ class Change:
         return base.with_metadata(self.seq) if self.kind == "set" else None
 
     def __repr__(self):
-        return f"<{self.kind} {self.seq} if-absent {self.if_absent} if-generation {self.if_generation}>"
+        return f"<{self.kind} {self.seq} visible {self.visible} if-absent {self.if_absent} if-generation {self.if_generation}>"
 
 
 class Uri:
-    """What its one writer knows of it: what is there for sure, and the changes under way, in order."""
+    """What its one writer knows of it: what is there (for sure, or after visible puts one of what was before), and
+    the changes under way, in order."""
 
     def __init__(self, index):
         self.index = index
         self.base = None
+        self.before = []
         self.pending = []
 
     def settle(self, change, state):
         """change was acknowledged, and those before it with it: state is there now."""
+        self.before = [*self.before, self.base] if change.visible else []
         self.base = state
         del self.pending[:self.pending.index(change) + 1]
 
@@ -215,10 +219,11 @@ class Uri:
         self.pending.remove(change)
 
     def candidates(self):
-        """What may be there after a crash: (state, change that made it or None for the base)."""
-        found = [(self.base, None)]
-        for change in self.pending:
-            if change.is_whole and (change.kind == "purge" or
-                                    wire.OK in change.statuses(found[0][0], now_usec())):
-                found.append((change.result(self.base), change))
+        """What may be there after a crash: (state, change that made it or None for the base and those before it)."""
+        found = []
+        for base in (self.base, *self.before):
+            found.append((base, None))
+            for change in self.pending:
+                if change.is_whole and (change.kind == "purge" or wire.OK in change.statuses(base, now_usec())):
+                    found.append((change.result(base), change))
         return found

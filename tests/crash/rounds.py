@@ -82,7 +82,7 @@ class Run:
         self.shared = Shared()
         self.etags = Etags()
         self.crew = Crew(daemon, self.shared)
-        self.rounds = self.in_flight = self.start_kills = self.made = self.unmade = 0
+        self.rounds = self.in_flight = self.start_kills = self.made = self.unmade = self.undone = 0
         self.fast_hits = 0
 
     def answers(self):
@@ -129,9 +129,10 @@ class Run:
     def compare(self):
         self.crew.tell("compare")
         said = self.crew.hear("done", self.etags)[:WRITERS]
-        self.made += sum(made for made, _, _ in said)
-        self.unmade += sum(unmade for _, unmade, _ in said)
-        self.compare_list({index: state for _, _, present in said for index, state in present.items()})
+        self.made += sum(made for made, *_ in said)
+        self.unmade += sum(unmade for _, unmade, *_ in said)
+        self.undone += sum(undone for _, _, undone, _ in said)
+        self.compare_list({index: state for *_, present in said for index, state in present.items()})
 
     def compare_list(self, present):
         """A list has what gets found, and nothing else; the counters count it."""
@@ -169,6 +170,7 @@ class Run:
         return (f"seed {self.seed}: {self.rounds} {self.blow} (and {self.start_kills} kills while starting), "
                 f"{self.answers()} operations ({self.changes()} of them changes), {between} between {self.blow}; "
                 f"a commit in flight at {self.in_flight} of them; of the changes under way {self.made} were made and {self.unmade} were not; "
+                f"{self.undone} visible puts were undone; "
                 f"{len(self.etags.generations)} generations seen; {self.fast_hits} gets of copies")
 
     def all(self, rounds, seconds=float("inf")):
