@@ -11,8 +11,6 @@
 
 #define ACCOUNTS_MAX 65536
 
-#define NAME_SIZE_MAX 255
-
 uint64_t accounts_hash(const struct accounts *accounts, const void *uri, size_t uri_size) {
         return XXH3_64bits_withSeed(uri, uri_size, accounts->seed);
 }
@@ -23,7 +21,6 @@ static void account_free(struct account *account) {
 
         if (account->policy)
                 policy_free(account->policy);
-        free(account->prefix);
         free(account->name);
         free(account);
 }
@@ -57,8 +54,6 @@ static int add_account(struct accounts *accounts,
                 return -ENOMEM;
 
         account->id = id;
-        account->bytes_max = account->objects_max = UINT64_MAX;
-        account->evict = true;
         account->name = strndup(name, name_size);
         if (!account->name)
                 return -ENOMEM;
@@ -77,6 +72,7 @@ static int add_account(struct accounts *accounts,
 int accounts_new(struct accounts **ret, uint64_t seed, uint64_t clock) {
         _cleanup_(accounts_freep) struct accounts *accounts = calloc(1, sizeof(*accounts));
         struct account *rest;
+        struct limits *limits;
         int r;
 
         if (!accounts)
@@ -87,10 +83,13 @@ int accounts_new(struct accounts **ret, uint64_t seed, uint64_t clock) {
         r = heat_table_new(&accounts->heat, clock);
         if (r >= 0)
                 r = add_account(accounts, ACCOUNT_REST, "", 0, &rest);
+        if (r >= 0)
+                r = limits_new(&limits, &(struct storage_limits){});
+        if (r >= 0)
+                r = accounts_configure(accounts, limits);
         if (r < 0)
                 return r;
 
-        rest->is_configured = true;
         *ret = TAKE_PTR(accounts);
         return 0;
 }
@@ -100,6 +99,8 @@ void accounts_free(struct accounts *accounts) {
                 account_free(accounts->list[i]);
         if (accounts->heat)
                 heat_table_free(accounts->heat);
+        if (accounts->limits)
+                limits_free(accounts->limits);
         (void) pthread_mutex_destroy(&accounts->mutex);
         free(accounts->list);
         free(accounts);
@@ -114,31 +115,99 @@ struct account *accounts_of(const struct accounts *accounts, const void *uri, si
 
         for (size_t i = 0; i < accounts->n; i++) {
                 struct account *account = accounts->list[i];
+                const struct storage_namespace *namespace = account ? account->namespace : NULL;
 
-                if (account && account->is_configured && account->prefix_size > best->prefix_size &&
-                    account->prefix_size <= uri_size &&
-                    memcmp(account->prefix, uri, account->prefix_size) == 0)
+                if (namespace && namespace->prefix_size > best->namespace->prefix_size &&
+                    namespace->prefix_size <= uri_size &&
+                    memcmp(namespace->prefix, uri, namespace->prefix_size) == 0)
                         best = account;
         }
 
         return best;
 }
 
-int accounts_add(struct accounts *accounts, const char *name, struct account **ret) {
-        size_t id;
-
+static struct account *find_by_name(const struct accounts *accounts, const char *name) {
         for (size_t i = 0; i < accounts->n; i++)
-                if (accounts->list[i] && strcmp(accounts->list[i]->name, name) == 0) {
-                        *ret = accounts->list[i];
-                        return 0;
-                }
+                if (accounts->list[i] && strcmp(accounts->list[i]->name, name) == 0)
+                        return accounts->list[i];
+
+        return NULL;
+}
+
+static int add_by_name(struct accounts *accounts, const char *name) {
+        struct account *account;
+        size_t id;
 
         for (id = 0; id < accounts->n && accounts->list[id]; id++)
                 ;
         if (id >= ACCOUNTS_MAX)
                 return -ENOMEM;
 
-        return add_account(accounts, (uint32_t) id, name, strlen(name), ret);
+        return add_account(accounts, (uint32_t) id, name, strlen(name), &account);
+}
+
+static void set_namespace(struct account *account, const struct storage_namespace *namespace) {
+        account->namespace = namespace;
+        if (policy_get_kind(account->policy) != namespace->policy)
+                policy_set_kind(account->policy, namespace->policy);
+}
+
+int accounts_configure(struct accounts *accounts, struct limits *limits) {
+        const struct storage_limits *value = &limits->value;
+
+        for (size_t i = 0; i < value->n_namespaces; i++)
+                if (!find_by_name(accounts, limits->namespaces[i].name)) {
+                        int r = add_by_name(accounts, limits->namespaces[i].name);
+
+                        if (r < 0)
+                                return r;
+                }
+
+        (void) pthread_mutex_lock(&accounts->mutex);
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i])
+                        accounts->list[i]->namespace = NULL;
+
+        accounts->rest = (struct storage_namespace){
+                .name = "",
+                .bytes_max = value->bytes_max,
+                .objects_max = value->objects_max,
+                .policy = value->policy,
+                .evict = value->evict,
+        };
+        set_namespace(accounts->list[ACCOUNT_REST], &accounts->rest);
+        for (size_t i = 0; i < value->n_namespaces; i++)
+                set_namespace(find_by_name(accounts, limits->namespaces[i].name), &limits->namespaces[i]);
+
+        if (accounts->limits)
+                limits_free(accounts->limits);
+        accounts->limits = limits;
+        (void) pthread_mutex_unlock(&accounts->mutex);
+        return 0;
+}
+
+uint64_t accounts_layout(const struct accounts *accounts) {
+        uint64_t layout = 0;
+
+        for (size_t i = 0; i < accounts->n; i++) {
+                const struct account *account = accounts->list[i];
+
+                if (account && account->namespace && account->id != ACCOUNT_REST)
+                        layout ^= XXH3_64bits_withSeed(account->namespace->prefix,
+                                                       account->namespace->prefix_size, account->id);
+        }
+
+        return layout;
+}
+
+bool account_is_unused(const struct account *account) {
+        return !account->namespace && account_objects(account) == 0 && account_bytes(account) == 0;
+}
+
+void accounts_forget(struct accounts *accounts, uint32_t id) {
+        (void) pthread_mutex_lock(&accounts->mutex);
+        account_free(TAKE_PTR(accounts->list[id]));
+        (void) pthread_mutex_unlock(&accounts->mutex);
 }
 
 /* A value: XXH3-64 of the rest, seeded with the number; the sums; the name. */
@@ -175,26 +244,35 @@ void account_mend_sums(struct account *account, const struct account_sums *sums)
         account->is_dirty = true;
 }
 
+static void add_up(const struct account_sums *sums, struct storage_usage *ret) {
+        *ret = (struct storage_usage){
+                .bytes = sums->pinned_bytes,
+                .objects = sums->pinned_objects,
+                .pinned_bytes = sums->pinned_bytes,
+                .pinned_objects = sums->pinned_objects,
+        };
+        for (size_t i = 0; i < POLICY_QUEUES; i++) {
+                ret->bytes += sums->queued.queues[i].bytes;
+                ret->objects += sums->queued.queues[i].objects;
+        }
+}
+
 uint64_t account_bytes(const struct account *account) {
         struct account_sums sums;
-        uint64_t bytes;
+        struct storage_usage usage;
 
         account_get_sums(account, &sums);
-        bytes = sums.pinned_bytes;
-        for (size_t i = 0; i < POLICY_QUEUES; i++)
-                bytes += sums.queued.queues[i].bytes;
-        return bytes;
+        add_up(&sums, &usage);
+        return usage.bytes;
 }
 
 uint64_t account_objects(const struct account *account) {
         struct account_sums sums;
-        uint64_t objects;
+        struct storage_usage usage;
 
         account_get_sums(account, &sums);
-        objects = sums.pinned_objects;
-        for (size_t i = 0; i < POLICY_QUEUES; i++)
-                objects += sums.queued.queues[i].objects;
-        return objects;
+        add_up(&sums, &usage);
+        return usage.objects;
 }
 
 static int load_account(uint32_t id, const uint8_t *value, size_t size, void *userdata) {
@@ -202,7 +280,7 @@ static int load_account(uint32_t id, const uint8_t *value, size_t size, void *us
         struct account *account;
         int r;
 
-        if (size < VALUE_HEAD || size > VALUE_HEAD + NAME_SIZE_MAX || id >= ACCOUNTS_MAX ||
+        if (size < VALUE_HEAD || size > VALUE_HEAD + STORAGE_NAMESPACE_NAME_MAX || id >= ACCOUNTS_MAX ||
             load_le64(value) != XXH3_64bits_withSeed(value + 8, size - 8, id))
                 return -EUCLEAN;
 
@@ -220,7 +298,7 @@ static int load_account(uint32_t id, const uint8_t *value, size_t size, void *us
 }
 
 void account_sums_add(struct account_sums *sums, const struct record *record) {
-        if (record->pinned) {
+        if (record->info.pinned) {
                 sums->pinned_bytes += record->info.size;
                 sums->pinned_objects++;
         } else if (record->queue < POLICY_QUEUES) {
@@ -234,11 +312,11 @@ int accounts_load(struct accounts *accounts, struct dictionary *dictionary, MDB_
 }
 
 static int write_account(struct account *account, struct dictionary *dictionary, MDB_txn *txn) {
-        uint8_t value[VALUE_HEAD + NAME_SIZE_MAX];
+        uint8_t value[VALUE_HEAD + STORAGE_NAMESPACE_NAME_MAX];
         size_t name_size = strlen(account->name), size = VALUE_HEAD + name_size;
         struct account_sums sums;
 
-        assert(name_size <= NAME_SIZE_MAX);
+        assert(name_size <= STORAGE_NAMESPACE_NAME_MAX);
 
         account_get_sums(account, &sums);
         for (size_t i = 0; i < N_SUMS; i++)
@@ -301,7 +379,7 @@ void accounts_enter(struct accounts *accounts, struct account *account, struct r
         account->is_dirty = true;
         record->account = account->id;
 
-        if (record->pinned) {
+        if (record->info.pinned) {
                 record->queue = QUEUE_NONE;
                 record->position = 0;
                 account->pinned_bytes += record->info.size;
@@ -326,7 +404,7 @@ void accounts_leave(struct accounts *accounts, const struct record *record) {
                 return;
 
         account->is_dirty = true;
-        if (record->pinned) {
+        if (record->info.pinned) {
                 account->pinned_bytes = subtract(account->pinned_bytes, record->info.size);
                 account->pinned_objects = subtract(account->pinned_objects, 1);
         } else if (is_queued(record)) {
@@ -342,8 +420,8 @@ void accounts_replace(struct accounts *accounts,
                       struct record *record) {
         struct policy_place place = place_of(old);
 
-        record->pinned = old->pinned;
-        if (old->pinned || !is_queued(old) || old->account != account->id) {
+        record->info.pinned = old->info.pinned;
+        if (old->info.pinned || !is_queued(old) || old->account != account->id) {
                 accounts_leave(accounts, old);
                 accounts_enter(accounts, account, record);
                 return;
@@ -354,4 +432,45 @@ void accounts_replace(struct accounts *accounts,
         policy_replace(account->policy, &place, old->info.size, record->info.size,
                        heat_table_tick(accounts->heat));
         set_place(record, place);
+}
+
+bool accounts_examine(struct accounts *accounts, struct account *account, struct record *record) {
+        uint64_t hash = accounts_hash(accounts, record->uri, record->uri_size);
+        struct policy_place place = place_of(record);
+
+        account->is_dirty = true;
+        if (policy_examine(account->policy, &place, hash, record->info.size,
+                           heat_table_take(accounts->heat, hash), heat_table_tick(accounts->heat)))
+                return true;
+
+        set_place(record, place);
+        return false;
+}
+
+void accounts_visit(struct accounts *accounts,
+                    void (*visit)(const struct storage_namespace *namespace,
+                                  const struct storage_usage *usage,
+                                  void *userdata),
+                    void *userdata) {
+        struct storage_usage usage;
+
+        (void) pthread_mutex_lock(&accounts->mutex);
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i] && accounts->list[i]->namespace) {
+                        add_up(&accounts->list[i]->committed, &usage);
+                        visit(accounts->list[i]->namespace, &usage, userdata);
+                }
+        (void) pthread_mutex_unlock(&accounts->mutex);
+}
+
+void accounts_get_pinned(struct accounts *accounts, uint64_t *ret_objects, uint64_t *ret_bytes) {
+        *ret_objects = *ret_bytes = 0;
+
+        (void) pthread_mutex_lock(&accounts->mutex);
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i]) {
+                        *ret_objects += accounts->list[i]->committed.pinned_objects;
+                        *ret_bytes += accounts->list[i]->committed.pinned_bytes;
+                }
+        (void) pthread_mutex_unlock(&accounts->mutex);
 }

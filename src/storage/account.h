@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "heat.h"
+#include "limit.h"
 #include "policy.h"
 #include "record.h"
 
@@ -25,6 +26,17 @@ struct account_sums {
         struct policy_state queued;
 };
 
+/* What is to come in with the changes that are gathered: sums of their own, and the most that they come to on the
+ * way. */
+struct account_plan {
+        int64_t bytes;
+        int64_t objects;
+        uint64_t bytes_peak;
+        uint64_t objects_peak;
+        uint64_t bytes_fixed; /* of what is there and what is to come: can't be evicted */
+        uint64_t objects_fixed;
+};
+
 struct account {
         uint32_t id;
         char *name;            /* "": the rest of the store */
@@ -34,20 +46,17 @@ struct account {
         struct account_sums committed; /* under the mutex of the accounts */
         bool is_dirty;                 /* those of the transaction are others */
 
-        /* Of the configuration; under the mutex when they change. */
-        bool is_configured;
-        uint8_t *prefix;
-        size_t prefix_size;
-        uint64_t bytes_max;
-        uint64_t objects_max;
-        uint64_t ttl_msec; /* of puts that carry none; 0: none */
-        bool evict;
+        const struct storage_namespace *namespace; /* what it is to keep to; NULL: not configured any more */
+        struct account_plan plan;
+        bool must_give; /* it is over its maxima */
 };
 
 struct accounts {
-        pthread_mutex_t mutex;
+        pthread_mutex_t mutex; /* who but the writer reads takes it, and the writer to change what they read */
         struct account **list; /* by number; NULL: there is none */
         size_t n;
+        struct limits *limits;
+        struct storage_namespace rest; /* what account 0 is to keep to: the maxima are the store's */
         struct heat_table *heat;
         uint64_t seed; /* of the hash that a policy knows an object by */
 };
@@ -70,8 +79,14 @@ void account_sums_add(struct account_sums *sums, const struct record *record);
 struct account *accounts_get(const struct accounts *accounts, uint32_t id);
 /* The one that a URI belongs to: that of the longest prefix. */
 struct account *accounts_of(const struct accounts *accounts, const void *uri, size_t uri_size);
-/* The one with a name, made when there is none. -ENOMEM. */
-int accounts_add(struct accounts *accounts, const char *name, struct account **ret);
+/* Limits are in force from now on; takes them. -ENOMEM: those before stay, and what was given the caller's. */
+int accounts_configure(struct accounts *accounts, struct limits *limits);
+/* Tells whether two configurations count every record in the same account. */
+uint64_t accounts_layout(const struct accounts *accounts);
+/* An account that is empty and not configured. */
+bool account_is_unused(const struct account *account);
+/* Forgets it; its entry in the table is gone. */
+void accounts_forget(struct accounts *accounts, uint32_t id);
 
 /* Reads the table. -EUCLEAN: it is damaged; -ENOMEM. */
 int accounts_load(struct accounts *accounts, struct dictionary *dictionary, MDB_txn *txn);
@@ -91,6 +106,20 @@ void accounts_replace(struct accounts *accounts,
                       struct account *account,
                       const struct record *old,
                       struct record *record);
+
+/* The first of a picked queue is looked at. True: it goes, and is not counted any more; false: it stays, at its new
+ * place. */
+bool accounts_examine(struct accounts *accounts, struct account *account, struct record *record);
+/* What it holds may be evicted, as far as it is asked. */
+bool account_may_evict(const struct account *account);
+
+/* storage_visit_namespaces(), and what is pinned in all: as committed. Any thread. */
+void accounts_visit(struct accounts *accounts,
+                    void (*visit)(const struct storage_namespace *namespace,
+                                  const struct storage_usage *usage,
+                                  void *userdata),
+                    void *userdata);
+void accounts_get_pinned(struct accounts *accounts, uint64_t *ret_objects, uint64_t *ret_bytes);
 
 /* By what policies and heat know an object. Any thread. */
 uint64_t accounts_hash(const struct accounts *accounts, const void *uri, size_t uri_size);

@@ -59,8 +59,7 @@ static uint64_t subtract(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
 }
 
-/* All of writer_drop() but its account. */
-static int drop_record(struct writer *writer, MDB_txn *txn, const struct record *record) {
+int writer_drop_counted(struct writer *writer, MDB_txn *txn, const struct record *record) {
         struct batch *batch = &writer->batch;
         uint64_t blob = record->blob;
         bool is_last;
@@ -83,7 +82,7 @@ static int drop_record(struct writer *writer, MDB_txn *txn, const struct record 
 
 int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record) {
         accounts_leave(writer->storage->accounts, record);
-        return drop_record(writer, txn, record);
+        return writer_drop_counted(writer, txn, record);
 }
 
 void batch_drop_unreadable(struct batch *batch) {
@@ -94,23 +93,12 @@ static int drop_value(struct writer *writer, MDB_txn *txn, const struct place *p
         if (place->has_record) {
                 if (place->purge)
                         place->purge->early++;
-                return drop_record(writer, txn, &place->record);
+                return writer_drop_counted(writer, txn, &place->record);
         }
 
         if (place->has_value)
                 batch_drop_unreadable(&writer->batch);
         return 0;
-}
-
-/* The record comes in, in the place of what is there. */
-static void enter(struct writer *writer, const struct place *place, struct record *record) {
-        struct accounts *accounts = writer->storage->accounts;
-        struct account *account = accounts_of(accounts, record->uri, record->uri_size);
-
-        if (place->has_record)
-                accounts_replace(accounts, account, &place->record, record);
-        else
-                accounts_enter(accounts, account, record);
 }
 
 static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
@@ -126,7 +114,8 @@ static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
 }
 
 int writer_prepare_put(struct writer *writer, struct storage_change *change, uint64_t now_usec) {
-        const struct storage_upload *upload = change->upload;
+        const struct account *account = accounts_of(writer->storage->accounts, change->uri, change->uri_size);
+        struct storage_upload *upload = change->upload;
         int r;
 
         if (change->is_shown)
@@ -137,6 +126,7 @@ int writer_prepare_put(struct writer *writer, struct storage_change *change, uin
                 if (r < 0)
                         return r;
                 change->blob = writer->next_blob++;
+                upload->is_named = true;
         }
 
         change->info = (struct storage_info){
@@ -146,15 +136,17 @@ int writer_prepare_put(struct writer *writer, struct storage_change *change, uin
                 .size = upload->size,
                 .checksum = upload->checksum,
                 .stored_usec = now_usec,
-                .expires_usec = expires_after(now_usec, change->ttl_msec),
+                .expires_usec = expires_after(now_usec, change->ttl_msec ?: account->namespace->ttl_msec),
         };
         return 0;
 }
 
 static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
         uint64_t now_usec = storage_now(writer->storage);
+        struct accounts *accounts = writer->storage->accounts;
         struct batch *batch = &writer->batch;
         struct storage_upload *upload = change->upload;
+        struct account *account;
         struct record record;
         struct place place;
         int r;
@@ -167,9 +159,13 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
         if (r < 0)
                 return r;
 
+        account = accounts_of(accounts, change->uri, change->uri_size);
         if (!change->is_shown)
                 change->result = change_check(change, is_present(&place) ? &place.record.info : NULL,
                                               now_usec);
+        if (!change->is_shown && change->result >= 0)
+                change->result = writer_check_space(writer, account, place.has_record ? &place.record : NULL,
+                                                    upload->size);
         if (change->result >= 0)
                 change->result = writer_prepare_put(writer, change, now_usec);
         if (change->result < 0)
@@ -185,7 +181,12 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
                 .body = upload->buffer,
         };
 
-        enter(writer, &place, &record);
+        if (place.has_record)
+                accounts_replace(accounts, account, &place.record, &record);
+        else
+                accounts_enter(accounts, account, &record);
+        change->info.pinned = record.info.pinned;
+
         r = drop_value(writer, txn, &place);
         if (r >= 0)
                 r = dictionary_insert(writer->storage->dictionary, txn, &place.key, &record);
@@ -230,6 +231,35 @@ static int apply_set_metadata(struct writer *writer, MDB_txn *txn, struct storag
         writer->batch.n_written++;
         change->info = place.record.info;
         return 0;
+}
+
+static int apply_pin(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
+        struct dictionary *dictionary = writer->storage->dictionary;
+        struct accounts *accounts = writer->storage->accounts;
+        bool is_pinned = change->kind == STORAGE_PIN;
+        struct record record;
+        struct place place;
+        int r;
+
+        r = find_place(writer, txn, change, &place);
+        if (r < 0)
+                return r;
+
+        change->result = is_present(&place) ? check_generation(&place, change) : -ENOENT;
+        if (change->result < 0)
+                return 0;
+
+        change->info = place.record.info;
+        if (change->info.pinned == is_pinned)
+                return 0;
+
+        accounts_leave(accounts, &place.record);
+        record = place.record;
+        record.info.pinned = change->info.pinned = is_pinned;
+        accounts_enter(accounts, accounts_of(accounts, change->uri, change->uri_size), &record);
+
+        writer->batch.n_written++;
+        return dictionary_requeue(dictionary, txn, &place.key, &place.record, &record);
 }
 
 static int apply_remove(struct writer *writer, MDB_txn *txn, struct storage_change *change) {
@@ -288,6 +318,10 @@ int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *cha
                 break;
         case STORAGE_REMOVE:
                 r = apply_remove(writer, txn, change);
+                break;
+        case STORAGE_PIN:
+        case STORAGE_UNPIN:
+                r = apply_pin(writer, txn, change);
                 break;
         default:
                 change->result = -EINVAL;

@@ -27,7 +27,7 @@ int audit_record(struct dictionary *dictionary,
 
         *ret = (notes.live != (record->blob != 0) ? AUDIT_LIVE : 0) |
                (notes.due != (record->info.expires_usec != 0) ? AUDIT_DUE : 0) |
-               (notes.order != is_queued || is_queued == record->pinned ? AUDIT_ORDER : 0);
+               (notes.order != is_queued || is_queued == record->info.pinned ? AUDIT_ORDER : 0);
         return 0;
 }
 
@@ -40,7 +40,7 @@ int audit_mend_record(struct dictionary *dictionary,
         int r = 0;
 
         /* The record itself says nothing that could be: it comes in anew. */
-        if ((record->queue < POLICY_QUEUES) == record->pinned) {
+        if ((record->queue < POLICY_QUEUES) == record->info.pinned) {
                 r = dictionary_keep(dictionary, record);
                 if (r < 0)
                         return r;
@@ -79,7 +79,7 @@ static bool is_true(enum audit_table table,
         if (table == AUDIT_TABLE_DUE)
                 return record->info.expires_usec == claim->expires_usec;
 
-        return !record->pinned && record->account == claim->order.account &&
+        return !record->info.pinned && record->account == claim->order.account &&
                record->queue == claim->order.queue && record->position == claim->order.position &&
                record->info.size == claim->order.size;
 }

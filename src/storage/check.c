@@ -37,7 +37,7 @@ static int check_record(struct checker *checker, const struct key *key, const st
 
         result->live += notes.live != (record->blob != 0);
         result->due += notes.due != (record->info.expires_usec != 0);
-        result->order += notes.order != is_queued || is_queued == record->pinned;
+        result->order += notes.order != is_queued || is_queued == record->info.pinned;
         checker->notes.live += notes.live;
         checker->notes.due += notes.due;
         checker->notes.order += notes.order;

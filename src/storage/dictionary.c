@@ -17,6 +17,7 @@
 #define TABLES         6
 #define STATE_KEY      "state"
 #define REBUILD_KEY    "rebuild"
+#define LAYOUT_KEY     "layout"
 #define KEY_HASH_SIZE  16
 #define KEY_CHAIN_SIZE (KEY_HEAD + 1 + KEY_HASH_SIZE) /* what the keys of one chain share */
 
@@ -523,6 +524,33 @@ int dictionary_write_rebuild(struct dictionary *dictionary, MDB_txn *txn, const 
         return environment_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
 }
 
+int dictionary_get_layout(struct dictionary *dictionary, uint64_t *ret) {
+        MDB_val k = { strlen(LAYOUT_KEY), (void *) LAYOUT_KEY }, v;
+        MDB_txn *txn;
+        int r;
+
+        r = dictionary_read_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = mdb_get(txn, dictionary->meta, &k, &v);
+        if (r == 0 && v.mv_size == 8)
+                *ret = load_le64(v.mv_data);
+        else
+                *ret = 0; /* none was ever set */
+        dictionary_read_end(dictionary, txn);
+        return r == MDB_NOTFOUND ? 0 : environment_errno(r);
+}
+
+int dictionary_set_layout(struct dictionary *dictionary, MDB_txn *txn, uint64_t layout) {
+        MDB_val k = { strlen(LAYOUT_KEY), (void *) LAYOUT_KEY }, v;
+        uint8_t value[8];
+
+        store_le64(value, layout);
+        v = (MDB_val){ sizeof(value), value };
+        return environment_errno(mdb_put(txn, dictionary->meta, &k, &v, 0));
+}
+
 int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn) {
         const MDB_dbi dbis[] = { dictionary->live, dictionary->due, dictionary->order, dictionary->accounts };
 
@@ -544,10 +572,16 @@ int dictionary_copy(struct dictionary *dictionary, int fd) {
  * adds must leave this much. */
 #define HEADROOM (UINT64_C(4) << 20)
 
-int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
-        uint64_t map_size = environment_map_size(dictionary->environment), used, end,
+static uint64_t growth(uint64_t from, uint64_t to) {
+        return to > from ? to - from : 0;
+}
+
+int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t growth_max) {
+        uint64_t map_size = environment_map_size(dictionary->environment), used, end, on_disk,
                  wanted = HEADROOM + size;
         MDB_env *env = environment_get(dictionary->environment);
+        mdb_filehandle_t fd;
+        struct stat file;
         int r;
 
         if (!env)
@@ -563,13 +597,20 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size) {
         if (used + wanted <= dictionary->allocated)
                 return 0;
 
-        /* Twice of it, so as not to be back at once. */
+        (void) mdb_env_get_fd(env, &fd);
         end = dictionary_extent(dictionary);
+        on_disk = fstat(fd, &file) < 0 ? 0 : (uint64_t) file.st_blocks * 512;
+
+        /* When it may not grow, what was freed within it may do. */
+        if (growth(on_disk, end + wanted) > growth_max)
+                return used + wanted <= end ? 0 : -ENOSPC;
+
+        /* Twice of it, so as not to be back at once. */
         for (unsigned times = 2; times > 0; times--) {
                 uint64_t size_wanted = MIN(end + times * wanted, map_size);
-                mdb_filehandle_t fd;
 
-                (void) mdb_env_get_fd(env, &fd);
+                if (times > 1 && growth(on_disk, size_wanted) > growth_max)
+                        continue;
                 if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t) size_wanted) >= 0) {
                         dictionary->allocated = size_wanted;
                         return 0;

@@ -148,13 +148,17 @@ int dictionary_visit_accounts(struct dictionary *dictionary,
 int dictionary_write_account(
                 struct dictionary *dictionary, MDB_txn *txn, uint32_t id, const uint8_t *value, size_t size);
 
+/* The accounts_layout() by which all records are counted. */
+int dictionary_get_layout(struct dictionary *dictionary, uint64_t *ret);
+int dictionary_set_layout(struct dictionary *dictionary, MDB_txn *txn, uint64_t layout);
+
 /* -ENOENT: there is none yet. -EUCLEAN: damaged. -EPROTONOSUPPORT: of a newer version. */
 int dictionary_read_state(struct dictionary *dictionary, MDB_txn *txn, struct dictionary_state *ret);
 int dictionary_write_state(struct dictionary *dictionary, MDB_txn *txn, const struct dictionary_state *state);
 
 /* The writer's, before it adds about size bytes: sees to it that there is room for them, and some more for
- * removals. -ENOSPC, -EDQUOT: there is not. */
-int dictionary_make_room(struct dictionary *dictionary, uint64_t size);
+ * removals. growth_max: bytes that the file may grow by, UINT64_MAX: any. -ENOSPC, -EDQUOT: there is not. */
+int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t growth_max);
 
 /* environment_map(), environment_map_size(). */
 const uint8_t *dictionary_map(const struct dictionary *dictionary);

@@ -107,11 +107,16 @@ static bool is_known(const struct storage_etag *known, const struct storage_etag
                known->metadata_version == etag->metadata_version;
 }
 
-static void count_hit(struct storage *storage, const struct key *key, struct storage_info *info) {
+static void count_hit(struct storage *storage,
+                      const void *uri,
+                      size_t uri_size,
+                      const struct key *key,
+                      struct storage_info *info) {
         /* The coarse clock is cheap and some milliseconds behind: nothing is used before it was stored. */
         uint64_t used_usec = MAX(clock_usec(CLOCK_REALTIME_COARSE), info->stored_usec);
 
         stats_add(&storage->stats.hits, 1);
+        heat_table_touch(storage->accounts->heat, accounts_hash(storage->accounts, uri, uri_size));
         if (key->size > 0 && usage_count(storage->usage, key, used_usec, info))
                 writer_expect_usage(storage->writer);
 }
@@ -188,7 +193,7 @@ int storage_get(struct storage *storage,
                 if (r == 0 && found.blob != 0)
                         r = object->fd = open_body(storage, found.blob, &object->info, uri, uri_size);
                 if (r >= 0) {
-                        count_hit(storage, &found.key, &object->info);
+                        count_hit(storage, uri, uri_size, &found.key, &object->info);
                         return object->fd >= 0 ? 0 : r;
                 }
 

@@ -71,7 +71,7 @@ int rebuild_begin(struct dictionary *dictionary,
         /* What is to come is about as much as there was, at most: not to break off on a full disk. */
         r = dictionary_used(dictionary, &used);
         if (r >= 0)
-                r = dictionary_make_room(dictionary, used);
+                r = dictionary_make_room(dictionary, used, UINT64_MAX);
         if (r >= 0)
                 r = dictionary_write_begin(dictionary, &txn);
         if (r < 0)
@@ -79,6 +79,8 @@ int rebuild_begin(struct dictionary *dictionary,
 
         state->objects = state->objects_inline = state->bytes = 0;
         r = dictionary_clear_notes(dictionary, txn);
+        if (r >= 0)
+                r = dictionary_set_layout(dictionary, txn, 0); /* all is in the rest */
         if (r >= 0)
                 r = dictionary_write_rebuild(dictionary, txn, &(struct key){});
         if (r >= 0)

@@ -60,7 +60,7 @@ void record_encode(const struct key *key, const struct record *record, uint8_t *
 
         value[AT_VERSION] = RECORD_VERSION;
         value[AT_FLAGS] = (record->blob == 0 ? FLAG_INLINE : 0) | (is_long ? FLAG_LONG : 0) |
-                          (record->pinned ? FLAG_PINNED : 0);
+                          (record->info.pinned ? FLAG_PINNED : 0);
         store_le16(value + AT_URI_SIZE, is_long ? (uint16_t) record->uri_size : 0);
         store_le32(value + AT_METADATA_SIZE, (uint32_t) record->metadata_size);
         store_le64(value + AT_GENERATION, record->info.etag.generation);
@@ -134,7 +134,7 @@ int record_decode(
         };
         if (head_size == HEAD_SIZE) {
                 ret->account = load_le32(p + AT_ACCOUNT);
-                ret->pinned = (p[AT_FLAGS] & FLAG_PINNED) != 0;
+                ret->info.pinned = (p[AT_FLAGS] & FLAG_PINNED) != 0;
                 ret->queue = p[AT_QUEUE];
                 ret->position = load_le64(p + AT_POSITION);
         }

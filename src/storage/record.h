@@ -26,7 +26,6 @@ struct record {
         struct storage_info info; /* but for the store's id */
         uint64_t blob;            /* the body's file; 0: the body is here */
         uint32_t account;         /* what it is counted in */
-        bool pinned;              /* never evicted: it stands in no queue */
         uint8_t queue;            /* where in the account's queues it stands; QUEUE_NONE: nowhere */
         uint64_t position;
         const uint8_t *uri;

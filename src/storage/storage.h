@@ -64,6 +64,33 @@ struct storage_amount {
         unsigned percent; /* not 0: this share counts, and not bytes */
 };
 
+/* A part of the store: the objects whose URIs begin with prefix, and with no longer one of another's. Maxima count
+ * bytes of bodies and objects; 0 or UINT64_MAX: none. */
+struct storage_namespace {
+        const char *name; /* at most STORAGE_NAMESPACE_NAME_MAX bytes; what it holds stays its own under this name */
+        const void *prefix; /* 1 to STORAGE_NAMESPACE_PREFIX_MAX bytes */
+        size_t prefix_size;
+        uint64_t bytes_max;
+        uint64_t objects_max;
+        uint64_t ttl_msec; /* of puts that carry none; 0: none */
+        enum storage_policy policy;
+        bool evict; /* false: its objects are not evicted, what does not fit is refused */
+};
+
+#define STORAGE_NAMESPACE_NAME_MAX   255
+#define STORAGE_NAMESPACE_PREFIX_MAX 480
+#define STORAGE_NAMESPACES_MAX       1024
+
+struct storage_limits {
+        uint64_t bytes_max; /* of the whole store, as objects_max */
+        uint64_t objects_max;
+        uint64_t keep_free;         /* bytes of the file system to leave free; 0: none */
+        enum storage_policy policy; /* of what is in no namespace */
+        bool evict; /* false: nothing is evicted for the sake of these limits; namespaces evict for their own */
+        const struct storage_namespace *namespaces;
+        size_t n_namespaces;
+};
+
 struct storage_config {
         const char *directory; /* the store's folder, made when missing; owned by one process at a time */
         const char *view; /* a read-only bind mount of directory/blobs to open bodies through; NULL: none */
@@ -72,6 +99,7 @@ struct storage_config {
                                   2,000 */
         uint64_t object_max;   /* bytes of one body; 0: no limit */
         uint64_t expired_keep_usec; /* an expired object is cleared so long after; UINT64_MAX: never */
+        struct storage_limits limits;
         const char *cache_path; /* a folder on a faster file system for copies of bodies that are got often; it
                                    exists, and belongs to one process at a time. NULL: none */
         const char *cache_view; /* a read-only bind mount of it to open copies through; NULL: none */
@@ -100,6 +128,7 @@ struct storage_info {
         uint64_t expires_usec; /* CLOCK_REALTIME; 0: never */
         uint64_t hits;         /* gets; those of the last minute are lost when the process is killed */
         uint64_t used_usec;    /* CLOCK_REALTIME of the last get; 0: never */
+        bool pinned;           /* never evicted */
 };
 
 /* Opens or makes the store. *ret is the caller's, to be given to storage_cleanup(). Returns 0, or
@@ -212,6 +241,9 @@ enum storage_change_kind {
         STORAGE_PUT,
         STORAGE_SET_METADATA,
         STORAGE_REMOVE,
+        STORAGE_PIN, /* it is not evicted until STORAGE_UNPIN; it expires and can be removed as before, and what is
+                          put in its place is pinned too */
+        STORAGE_UNPIN,
         STORAGE_PURGE, /* everything that begins with uri (may be empty) and was there when it was submitted
                         */
         STORAGE_TASK,  /* private */
@@ -240,11 +272,11 @@ struct storage_change {
         void *userdata;
 
         /* 0, or
-         *   -ENOENT (set-metadata, remove, if_generation: absent), -EEXIST (if_absent), -ECANCELED
+         *   -ENOENT (set-metadata, remove, pin, unpin, if_generation: absent), -EEXIST (if_absent), -ECANCELED
          * (if_generation: another), -EINVAL (not a URI, metadata too large), -ENOSPC, -EDQUOT, -EROFS, -EIO,
          * -ENOMEM: nothing was changed (but count objects, when a purge fails on its way). */
         int result;
-        struct storage_info info; /* of the object put or set; of the one removed */
+        struct storage_info info; /* of the object put, set or pinned; of the one removed */
         uint64_t count;           /* STORAGE_PURGE: objects removed */
 
         struct storage_change *next; /* private */
@@ -313,11 +345,34 @@ int storage_list_except(struct storage *storage,
                                      void *userdata),
                         void *userdata);
 
+/* Other limits from now on: for changes that are submitted later, and in the background for what is there. Copies
+ * them. -EINVAL: two namespaces have one name or one prefix, or a name or prefix is empty or too long, or there
+ * are too many of them; -ENOMEM. */
+int storage_set_limits(struct storage *storage, const struct storage_limits *limits);
+
+struct storage_usage {
+        uint64_t bytes; /* of all bodies, pinned ones included */
+        uint64_t objects;
+        uint64_t pinned_bytes;
+        uint64_t pinned_objects;
+};
+
+/* Calls visit for each namespace of the limits with what it holds, and first for the rest of the store, whose name
+ * is "" and whose limits are those of the whole. After other namespaces were set the numbers are on their way
+ * for a while. visit must not call the store. */
+void storage_visit_namespaces(struct storage *storage,
+                              void (*visit)(const struct storage_namespace *namespace,
+                                            const struct storage_usage *usage,
+                                            void *userdata),
+                              void *userdata);
+
 struct storage_stats {
         uint64_t objects;
         uint64_t bytes;            /* of all bodies */
         uint64_t objects_inline;   /* whose bodies live in the dictionary */
         uint64_t objects_expiring; /* that have a time to live */
+        uint64_t pinned_objects;
+        uint64_t pinned_bytes;
         uint64_t dictionary_bytes; /* of the dictionary's file that are in use */
         uint64_t gets;             /* since the store was opened, as all below */
         uint64_t hits;
@@ -326,8 +381,10 @@ struct storage_stats {
         uint64_t puts_lost;    /* ... which then failed */
         uint64_t removes;      /* objects removed, purged ones included */
         uint64_t expired;      /* objects cleared since their time to live was over */
-        uint64_t commits;      /* transactions */
-        uint64_t changes;      /* changes in them */
+        uint64_t evictions;    /* objects that had to go for others */
+        uint64_t evicted_bytes;
+        uint64_t commits; /* transactions */
+        uint64_t changes; /* changes in them */
         uint64_t bytes_put;
         uint64_t generation;  /* the newest */
         uint64_t sweeps;      /* 1 once all that an earlier process left over was looked for */

@@ -259,6 +259,30 @@ static int open_dictionary(struct storage *storage,
         return finish_store(storage, dir_fd, ret);
 }
 
+static int set_first_limits(struct storage *storage, const struct storage_limits *from) {
+        _cleanup_(limits_freep) struct limits *limits = NULL;
+        int r;
+
+        r = limits_new(&limits, from);
+        if (r >= 0)
+                r = storage_apply_limits(storage, limits);
+        if (r >= 0)
+                TAKE_PTR(limits);
+        return r;
+}
+
+int storage_set_limits(struct storage *storage, const struct storage_limits *from) {
+        struct limits *limits;
+        int r;
+
+        r = limits_new(&limits, from);
+        if (r < 0)
+                return r;
+
+        writer_set_limits(storage->writer, limits);
+        return 0;
+}
+
 static int open_store(struct storage *storage, const struct storage_config *config) {
         struct dictionary_state state;
         struct format format;
@@ -311,6 +335,10 @@ static int open_store(struct storage *storage, const struct storage_config *conf
         }
 
         r = usage_new(&storage->usage);
+        if (r < 0)
+                return r;
+
+        r = set_first_limits(storage, &config->limits);
         if (r < 0)
                 return r;
 
@@ -403,6 +431,14 @@ void storage_set_cache_path_max(struct storage *storage, const struct storage_am
                 fast_set_max(storage->fast, max);
 }
 
+void storage_visit_namespaces(struct storage *storage,
+                              void (*visit)(const struct storage_namespace *namespace,
+                                            const struct storage_usage *usage,
+                                            void *userdata),
+                              void *userdata) {
+        accounts_visit(storage->accounts, visit, userdata);
+}
+
 void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
         const uint64_t *from = (const uint64_t *) &storage->stats;
         uint64_t *to = (uint64_t *) ret;
@@ -410,6 +446,7 @@ void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
         for (size_t i = 0; i < sizeof(*ret) / sizeof(*to); i++)
                 to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 
+        accounts_get_pinned(storage->accounts, &ret->pinned_objects, &ret->pinned_bytes);
         if (dictionary_used(storage->dictionary, &ret->dictionary_bytes) < 0)
                 ret->dictionary_bytes = 0;
         if (dictionary_count_due(storage->dictionary, &ret->objects_expiring) < 0)

@@ -29,6 +29,7 @@ struct storage_hooks {
         uint64_t fast_pause_usec;             /* 0: 10 s */
         uint64_t gather_usec;                 /* 0: 5 ms */
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
+        uint64_t (*get_free)(void *userdata); /* bytes of the file system; NULL: statvfs() */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
         void *userdata;
 };
@@ -59,6 +60,10 @@ struct storage {
         struct blobs blobs;
         struct dictionary *dictionary;
         struct accounts *accounts;
+        uint64_t bytes_max; /* atomic, as the next: of the limits in force */
+        uint64_t keep_free;
+        uint64_t granted; /* atomic: bytes that uploads may write before they ask for more */
+        uint64_t written; /* atomic: bytes that they wrote */
         struct usage *usage;
         struct overlay *overlay;
         struct writer *writer;
@@ -84,6 +89,12 @@ void storage_tell(struct storage *storage,
  * its own. Any thread. */
 void storage_report_damage(
                 struct storage *storage, const void *uri, size_t uri_size, uint64_t generation, int error);
+
+/* Limits are in force from now on; takes them. The writer's, or before it runs. -ENOMEM: they are the caller's. */
+int storage_apply_limits(struct storage *storage, struct limits *limits);
+
+/* Bytes of the file system that are free, and not granted to uploads. Any thread. */
+uint64_t storage_get_free(struct storage *storage);
 
 static inline void stats_add(uint64_t *number, uint64_t n) {
         (void) __atomic_fetch_add(number, n, __ATOMIC_RELAXED);

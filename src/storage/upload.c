@@ -3,22 +3,59 @@
 
 #include <assert.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "macro.h"
 #include "store.h"
+#include "writer.h"
 
-#define CHECK_SPACE_MIN (UINT64_C(1) << 20)
+#define GRANT (UINT64_C(1) << 20) /* bytes between two looks at what is free */
 
-/* Tells early that there is no room. Nothing is reserved: what a peer says it will send is not to be
+static uint64_t subtract(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+/* Tells early that there can be no room. Nothing is reserved: what a peer says it will send is not to be
  * believed. */
 static int check_space(struct storage *storage, uint64_t size) {
-        struct statvfs fs;
+        uint64_t keep = __atomic_load_n(&storage->keep_free, __ATOMIC_RELAXED), free;
 
-        if (size < CHECK_SPACE_MIN || fstatvfs(storage->blobs.fd, &fs) < 0)
+        if (size > __atomic_load_n(&storage->bytes_max, __ATOMIC_RELAXED))
+                return -ENOSPC;
+        if (size < GRANT)
                 return 0;
 
-        return fs.f_frsize > 0 && fs.f_bavail < size / fs.f_frsize ? -ENOSPC : 0;
+        free = subtract(storage_get_free(storage), keep);
+        if (keep > 0) /* maybe all else can go for it */
+                free += __atomic_load_n(&storage->stats.bytes, __ATOMIC_RELAXED);
+        return size > free ? -ENOSPC : 0;
+}
+
+/* Sees to it that size bytes can be written and leave free what is to be kept free. May wait for the writer. */
+static int reserve(struct storage_upload *upload, uint64_t size) {
+        struct storage *storage = upload->storage;
+        uint64_t keep = __atomic_load_n(&storage->keep_free, __ATOMIC_RELAXED), wanted;
+        int r;
+
+        if (keep == 0 || size <= upload->granted)
+                return 0;
+
+        wanted = MIN(GRANT, upload->said - upload->size);
+        wanted = MAX(wanted, size - upload->granted);
+        if (subtract(storage_get_free(storage), keep) < wanted) {
+                r = writer_ask_free(storage->writer, wanted);
+                if (r < 0)
+                        return r;
+        } else
+                stats_add(&storage->granted, wanted);
+
+        upload->granted += wanted;
+        return 0;
+}
+
+static void give_back(struct storage_upload *upload, uint64_t size) {
+        size = MIN(size, upload->granted);
+        upload->granted -= size;
+        (void) __atomic_fetch_sub(&upload->storage->granted, size, __ATOMIC_RELAXED);
 }
 
 int storage_upload_new(struct storage *storage, uint64_t size, struct storage_upload **ret) {
@@ -84,6 +121,19 @@ static int write_all(int fd, const uint8_t *p, size_t size) {
         return 0;
 }
 
+static int write_file(struct storage_upload *upload, const void *data, size_t size) {
+        int r;
+
+        r = reserve(upload, size);
+        if (r < 0)
+                return r;
+
+        r = write_all(upload->fd, data, size);
+        give_back(upload, size);
+        stats_add(&upload->storage->written, size);
+        return r;
+}
+
 static int move_to_file(struct storage_upload *upload) {
         int r;
 
@@ -91,7 +141,7 @@ static int move_to_file(struct storage_upload *upload) {
         if (r < 0)
                 return r;
 
-        r = write_all(upload->fd, upload->buffer, upload->size);
+        r = write_file(upload, upload->buffer, upload->size);
         free(TAKE_PTR(upload->buffer));
         return r;
 }
@@ -116,7 +166,7 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
                 if (upload->fd < 0)
                         r = move_to_file(upload);
                 if (r >= 0)
-                        r = write_all(upload->fd, data, size);
+                        r = write_file(upload, data, size);
                 if (r < 0)
                         return upload_failed(upload, r);
         }
@@ -170,6 +220,9 @@ uint64_t storage_upload_checksum(const struct storage_upload *upload) {
 }
 
 void storage_upload_release(struct storage_upload *upload) {
+        give_back(upload, UINT64_MAX);
+        if (upload->fd >= 0 && !upload->is_named)
+                (void) __atomic_fetch_sub(&upload->storage->written, upload->size, __ATOMIC_RELAXED);
         if (upload->staged != 0)
                 blob_unstage(&upload->storage->blobs, upload->staged);
         close_fdp(&upload->fd);

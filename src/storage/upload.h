@@ -20,7 +20,9 @@ struct storage_upload {
         int error;       /* a write failed: the file's bytes are not to be trusted any more */
         uint8_t *buffer; /* of the store's inline_max bytes, while fd is -EBADF */
         int fd;
-        uint64_t staged; /* the file's name until it is published; 0: it has none */
+        uint64_t staged;  /* the file's name until it is published; 0: it has none */
+        bool is_named;    /* it was published */
+        uint64_t granted; /* bytes that may be written before it is asked for more */
 };
 
 /* Whether the body is whole in a file that was not synced. */

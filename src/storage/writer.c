@@ -23,6 +23,7 @@ int writer_begin(struct writer *writer, MDB_txn **ret) {
         writer->batch.has_sync_failed = false;
         writer->batch.n_written = writer->batch.n_changes = writer->batch.n_removed = 0;
         writer->batch.n_expired = writer->batch.n_put = writer->batch.bytes_put = 0;
+        writer->batch.n_evicted = writer->batch.bytes_evicted = 0;
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->early = 0;
         accounts_begin(writer->storage->accounts);
@@ -89,6 +90,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
 
         writer->state = batch->state;
         accounts_commit(storage->accounts);
+        heat_table_fit(storage->accounts->heat, writer->state.objects);
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->change->count += purge->early;
 
@@ -98,6 +100,8 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         stats_add(&storage->stats.puts, batch->n_put);
         stats_add(&storage->stats.removes, batch->n_removed);
         stats_add(&storage->stats.expired, batch->n_expired);
+        stats_add(&storage->stats.evictions, batch->n_evicted);
+        stats_add(&storage->stats.evicted_bytes, batch->bytes_evicted);
         stats_add(&storage->stats.bytes_put, batch->bytes_put);
         return 0;
 }
@@ -271,19 +275,27 @@ static bool is_full(const struct writer *writer) {
 static int make_room(struct writer *writer) {
         int r;
 
-        r = dictionary_make_room(writer->storage->dictionary, writer->weight);
+        r = writer_make_room(writer, writer->weight);
         return r < 0 ? r : reserve_numbers(writer);
 }
 
 static void number_changes(struct writer *writer, size_t from) {
-        bool has_put = false;
-        int error;
+        bool has_put = false, has_file = false;
+        int error = 0, file_error = 0;
 
-        for (size_t i = from; i < writer->n_changes; i++)
-                has_put = has_put || writer->changes[i]->kind == STORAGE_PUT;
-        error = has_put ? make_room(writer) : 0;
-        if (error < 0)
-                writer->put_error = error;
+        for (size_t i = from; i < writer->n_changes; i++) {
+                const struct storage_change *change = writer->changes[i];
+
+                has_put = has_put || change->kind == STORAGE_PUT;
+                has_file = has_file || (change->kind == STORAGE_PUT && change->upload->fd >= 0);
+        }
+
+        if (has_put)
+                error = make_room(writer);
+        if (error >= 0 && has_file)
+                file_error = writer_keep_free(writer, 0);
+        if (error < 0 || file_error < 0)
+                writer->put_error = error < 0 ? error : file_error;
 
         for (size_t i = from; i < writer->n_changes; i++) {
                 struct storage_change *change = writer->changes[i];
@@ -292,9 +304,11 @@ static void number_changes(struct writer *writer, size_t from) {
                 change->result = 0;
                 change->blob = 0;
                 change->is_shown = false;
-                change->error = is_put ? error : 0;
-                change->mark = is_put && error >= 0 ? writer->next_generation++ : 0;
+                change->error = !is_put ? 0 : error < 0 ? error : change->upload->fd >= 0 ? file_error : 0;
+                change->mark = is_put && change->error >= 0 ? writer->next_generation++ : 0;
         }
+
+        writer_make_space(writer, writer->changes, writer->n_changes, from);
 }
 
 /* Adds what is pending to the changes that go into the next transaction, in order and up to the next purge: a
@@ -405,7 +419,8 @@ static void step_usage(struct writer *writer) {
 
 static bool is_idle(const struct writer *writer) {
         return !writer->pending && !writer->is_commit_due && !writer->purges &&
-               writer->usage_shard == USAGE_SHARDS && !writer->is_expiry_due;
+               writer->usage_shard == USAGE_SHARDS && !writer->is_expiry_due && !writer->is_adapt_due &&
+               !writer->requests && !writer->new_limits;
 }
 
 /* Of two moments, or the one that there is; 0: none. */
@@ -415,6 +430,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 
 /* Takes what was submitted; waits for it when there is nothing to do. Returns false at the end. */
 static bool wait_for_work(struct writer *writer) {
+        struct limits *limits;
         bool go_on = true;
 
         (void) pthread_mutex_lock(&writer->mutex);
@@ -426,6 +442,8 @@ static bool wait_for_work(struct writer *writer) {
                         writer->usage_due_usec = 0;
                         writer->usage_shard = 0;
                 }
+                writer->is_adapt_due = !writer->stop && writer->adapt_usec != 0 &&
+                                       writer->adapt_usec <= clock_usec(CLOCK_MONOTONIC);
                 writer->is_expiry_due = expiry_usec != 0 && expiry_usec <= clock_usec(CLOCK_MONOTONIC);
                 writer->is_commit_due = writer->n_changes > 0 &&
                                         (writer->stop || writer->commit_usec <= clock_usec(CLOCK_MONOTONIC));
@@ -438,8 +456,9 @@ static bool wait_for_work(struct writer *writer) {
                         break;
                 }
 
-                due_usec = earlier(earlier(due_usec, expiry_usec),
-                                   writer->n_changes > 0 ? writer->commit_usec : 0);
+                due_usec = earlier(
+                                earlier(due_usec, expiry_usec),
+                                earlier(writer->adapt_usec, writer->n_changes > 0 ? writer->commit_usec : 0));
                 if (due_usec == 0)
                         (void) pthread_cond_wait(&writer->wake, &writer->mutex);
                 else {
@@ -458,15 +477,28 @@ static bool wait_for_work(struct writer *writer) {
                 writer->pending_last = writer->last;
                 writer->first = writer->last = NULL;
         }
+        limits = TAKE_PTR(writer->new_limits);
         (void) pthread_mutex_unlock(&writer->mutex);
 
+        if (limits)
+                writer_take_limits(writer, limits);
         return go_on;
+}
+
+void writer_set_limits(struct writer *writer, struct limits *limits) {
+        (void) pthread_mutex_lock(&writer->mutex);
+        if (writer->new_limits)
+                limits_free(writer->new_limits);
+        writer->new_limits = limits;
+        (void) pthread_cond_signal(&writer->wake);
+        (void) pthread_mutex_unlock(&writer->mutex);
 }
 
 static void *run(void *userdata) {
         struct writer *writer = userdata;
 
         while (wait_for_work(writer)) {
+                writer_answer_requests(writer);
                 gather(writer);
                 if (is_commit_due(writer))
                         make_changes(writer);
@@ -478,6 +510,8 @@ static void *run(void *userdata) {
                         step_usage(writer);
                 if (writer->is_expiry_due)
                         writer_step_expiry(writer);
+                if (writer->is_adapt_due)
+                        writer_step_adapt(writer);
         }
 
         return NULL;
@@ -561,6 +595,7 @@ int writer_new(struct writer **ret, struct storage *storage, const struct dictio
         writer->state.blobs = writer->next_blob;
         writer->usage_shard = USAGE_SHARDS;
         writer->expires_usec = 0; /* not known: the first step finds it */
+        writer_adapt(writer);
         publish_stats(writer);
 
         (void) pthread_condattr_init(&attributes);
@@ -568,6 +603,7 @@ int writer_new(struct writer **ret, struct storage *storage, const struct dictio
         (void) pthread_mutex_init(&writer->mutex, NULL);
         (void) pthread_cond_init(&writer->wake, &attributes);
         (void) pthread_condattr_destroy(&attributes);
+        (void) pthread_cond_init(&writer->answered, NULL);
 
         r = thread_start(&writer->thread, "store-writer", run, writer);
         if (r < 0)
@@ -584,6 +620,7 @@ void writer_free(struct writer *writer) {
         (void) pthread_mutex_unlock(&writer->mutex);
         (void) pthread_join(writer->thread, NULL);
 
+        (void) pthread_cond_destroy(&writer->answered);
         (void) pthread_cond_destroy(&writer->wake);
         (void) pthread_mutex_destroy(&writer->mutex);
         free(writer);

@@ -20,6 +20,8 @@ struct batch {
         uint64_t n_changes; /* those that a change asked for */
         uint64_t n_removed;
         uint64_t n_expired;
+        uint64_t n_evicted;
+        uint64_t bytes_evicted;
         uint64_t n_put;
         uint64_t bytes_put;
 };
@@ -33,6 +35,23 @@ struct purge {
                            them */
 };
 
+/* What is known of a URI while room is made for the gathered changes. */
+struct planned {
+        uint64_t hash;           /* 0: free */
+        struct account *account; /* that what is there is counted in; NULL: nothing is there */
+        uint64_t size;
+        bool is_pinned;
+        bool is_coming; /* it is one of the puts */
+};
+
+/* An upload that waits for room. */
+struct free_request {
+        uint64_t bytes;
+        int result;
+        bool is_answered;
+        struct free_request *next;
+};
+
 struct writer {
         struct storage *storage;
         pthread_t thread;
@@ -43,6 +62,9 @@ struct writer {
         struct storage_change *first, *last;
         bool stop;
         uint64_t usage_due_usec; /* CLOCK_MONOTONIC; 0: there is nothing to write */
+        struct free_request *requests;
+        pthread_cond_t answered;   /* one of them was */
+        struct limits *new_limits; /* NULL: those in force stay */
 
         uint64_t unlink_turn; /* atomic: odd from before a commit until the blobs that it drops are unlinked */
 
@@ -64,6 +86,20 @@ struct writer {
         bool is_failing;     /* transactions do */
         bool is_put_failing; /* ... or what comes before one with puts */
         bool is_expiry_due;
+        bool is_adapt_due;
+        uint64_t adapt_usec; /* CLOCK_MONOTONIC: when the store is to be brought to its limits; 0: it is there */
+        bool is_recounting;   /* records are to be counted in other accounts */
+        struct key recounted; /* ... up to this one they were */
+
+        struct account_plan plan; /* of the whole store, for the gathered changes */
+        struct planned planned[2 * BATCH_MAX];
+        bool is_plan_stale; /* what was to be replaced is gone */
+        bool must_give;     /* the whole store is over its maxima */
+
+        uint64_t owed;      /* bytes that were evicted and did not become free yet */
+        uint64_t owed_usec; /* CLOCK_MONOTONIC: when that was believed last */
+        uint64_t last_free, last_written;
+
         uint64_t expires_usec;      /* CLOCK_REALTIME: nothing expires earlier; UINT64_MAX: nothing at all */
         uint64_t expiry_pause_usec; /* CLOCK_MONOTONIC: nothing is cleared earlier */
 };
@@ -101,6 +137,46 @@ int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *cha
 int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record);
 /* The same for one that can't be read: its bytes and its blob can't be known. */
 void batch_drop_unreadable(struct batch *batch);
+
+/* The same for one whose account knows already. */
+int writer_drop_counted(struct writer *writer, MDB_txn *txn, const struct record *record);
+
+/* space.c: sees to room under all maxima for the puts among the gathered changes, in transactions of its own, and
+ * sets the error of those from the one numbered from on that can't have it to -ENOSPC. */
+void writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from);
+/* Whether a record may come in now, in the transaction under way, in place of old (NULL: of none). 0 or
+ * -ENOSPC. */
+int writer_check_space(struct writer *writer,
+                       const struct account *account,
+                       const struct record *old,
+                       uint64_t size);
+/* What is to come in counts no more. */
+void writer_forget_plan(struct writer *writer);
+bool writer_is_planned(struct writer *writer, const void *uri, size_t uri_size);
+
+/* evict.c: evicts, in transactions of its own, until what is planned fits and to_free bytes went, or nothing more
+ * can go. 1: what was planned is not there any more, plan again; 0; or an errno. */
+int writer_evict(struct writer *writer, uint64_t to_free, uint64_t *ret_evicted);
+/* A step towards the maxima. 1: there is more to do; 0: done; or an errno. */
+int writer_trim(struct writer *writer);
+
+/* keep-free.c: sees to it that what is to be kept free is, after so many bytes more were written. 0, -ENOSPC or
+ * an errno. */
+int writer_keep_free(struct writer *writer, uint64_t coming);
+/* Sees to room in the dictionary for so many bytes. */
+int writer_make_room(struct writer *writer, uint64_t weight);
+/* Asks for writer_keep_free() and, when it can be, counts the bytes as granted. Any thread but the writer's. */
+int writer_ask_free(struct writer *writer, uint64_t bytes);
+void writer_answer_requests(struct writer *writer);
+
+/* adapt.c: takes limits and brings the store to them, step by step. */
+void writer_take_limits(struct writer *writer, struct limits *limits);
+/* Those in force have changed. */
+void writer_adapt(struct writer *writer);
+/* A step of that, in a transaction of its own. */
+void writer_step_adapt(struct writer *writer);
+/* Other limits from now on; takes them. Any thread. */
+void writer_set_limits(struct writer *writer, struct limits *limits);
 
 /* show.c: reports a visible put as done once the overlay shows it; *change becomes the store's own copy. False:
  * it waits for the commit, as others do. */

@@ -16,6 +16,7 @@
 #define URIS            200
 #define IN_FLIGHT       16
 #define CACHE_PATH_MAX  500000
+#define BYTES_MAX       600000
 #define SECONDS_DEFAULT 6
 #define SECONDS_FULL    300   /* from here on ... */
 #define CALLS_FULL      10000 /* ... each function is called so often */
@@ -27,6 +28,8 @@
         X(storage_get_id)                 \
         X(storage_is_mapped)              \
         X(storage_set_cache_path_max)     \
+        X(storage_set_limits)             \
+        X(storage_visit_namespaces)       \
         X(storage_object_done)            \
         X(storage_get)                    \
         X(storage_note_body_read)         \
@@ -281,7 +284,7 @@ static void do_get_info(struct worker *worker, unsigned uri) {
 /* ---- changes ---- */
 
 static bool is_put_refusal(const struct storage_change *change, int r) {
-        return (change->if_absent && r == -EEXIST) ||
+        return r == -ENOSPC || (change->if_absent && r == -EEXIST) ||
                (change->if_generation > 0 && (r == -ECANCELED || r == -ENOENT));
 }
 
@@ -290,9 +293,13 @@ static void do_put(struct worker *worker, unsigned uri) {
         g_autofree uint8_t *bytes = NULL;
         struct storage_info info;
         size_t size;
+        int r;
 
         bytes = new_body(worker, uri, &size);
-        assert_ok(CALL(storage_put, worker->storage, name, strlen(name), bytes, size, "put", 3, &info));
+        r = CALL(storage_put, worker->storage, name, strlen(name), bytes, size, "put", 3, &info);
+        g_assert_true(r == 0 || r == -ENOSPC);
+        if (r < 0)
+                return;
         g_assert_cmpuint(info.size, ==, size);
         learn_durable(worker->stress, uri, state_of(&info.etag));
 }
@@ -341,9 +348,12 @@ static void make_change(struct worker *worker, unsigned uri, struct storage_chan
         *change = (struct storage_change){ .uri = worker->stress->uris[uri],
                                            .uri_size = strlen(worker->stress->uris[uri]) };
 
-        switch (g_rand_int(worker->rand) % 8) {
+        switch (g_rand_int(worker->rand) % 10) {
         case 0:
                 change->kind = STORAGE_REMOVE;
+                break;
+        case 8:
+                change->kind = uri % 10 == 0 ? STORAGE_PIN : STORAGE_UNPIN;
                 break;
         case 1 ... 2:
                 change->kind = STORAGE_SET_METADATA;
@@ -545,6 +555,36 @@ static void do_set_cache_path_max(struct worker *worker, unsigned uri) {
              &(struct storage_amount){ .bytes = uri % 8 * CACHE_PATH_MAX / 8 });
 }
 
+static void do_set_limits(struct worker *worker, unsigned uri) {
+        struct storage_namespace namespaces[] = {
+                { .name = "one", .prefix = "1", .prefix_size = 1, .bytes_max = BYTES_MAX / 4, .evict = true },
+                { .name = "two", .prefix = "2", .prefix_size = 1, .ttl_msec = 20, .evict = uri % 2 },
+        };
+
+        assert_ok(CALL(storage_set_limits, worker->storage,
+                       &(struct storage_limits){ .bytes_max = BYTES_MAX / (1 + uri % 3),
+                                                 .policy = (enum storage_policy)(uri % 3),
+                                                 .evict = true,
+                                                 .namespaces = namespaces,
+                                                 .n_namespaces = uri % 3 }));
+}
+
+static void note_usage(const struct storage_namespace *namespace,
+                       const struct storage_usage *usage,
+                       void *userdata) {
+        g_assert_nonnull(namespace->name);
+        g_assert_cmpuint(usage->pinned_bytes, <=, usage->bytes);
+        g_assert_cmpuint(usage->pinned_objects, <=, usage->objects);
+        ++*(unsigned *) userdata;
+}
+
+static void do_visit_namespaces(struct worker *worker, _unused_ unsigned uri) {
+        unsigned n = 0;
+
+        CALL(storage_visit_namespaces, worker->storage, note_usage, &n);
+        g_assert_cmpuint(n, >=, 1);
+}
+
 /* A store of the thread's own, opened and closed. */
 static void do_open(struct worker *worker, _unused_ unsigned uri) {
         struct storage_config config = worker->stress->shelf.config;
@@ -577,6 +617,8 @@ static const struct {
         { do_open, 3 },
         { do_verify, 8 },
         { do_set_cache_path_max, 3 },
+        { do_set_limits, 3 },
+        { do_visit_namespaces, 3 },
 };
 
 static void do_any(struct worker *worker) {
@@ -640,6 +682,7 @@ static void check_end(struct stress *stress) {
         stats = shelf_stats(shelf);
         g_assert_cmpuint(stats.objects + stats.bytes + stats.objects_inline, ==, 0);
         g_assert_cmpuint(stats.expired, >, 0);
+        g_assert_cmpuint(stats.evictions, >, 0);
         wait_until(shelf_count_blobs(shelf) == 0);
 }
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Keeps part of the file system free: for puts that are made, and for uploads on their way, which ask before they
+ * write on. What was evicted is not free as long as clients have it open: that much is owed, and no more goes for
+ * it, or the store would be emptied for nothing. */
+
+#include <sys/statvfs.h>
+
+#include "clock.h"
+#include "macro.h"
+#include "writer.h"
+
+#define TRIES_MAX       4
+#define OWED_USEC       (60 * USEC_PER_SEC) /* after this time an eighth of it is not believed any more */
+#define DICTIONARY_GOAL (UINT64_C(8) << 20) /* what goes at once when the dictionary needs room */
+
+static uint64_t subtract(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+uint64_t storage_get_free(struct storage *storage) {
+        uint64_t granted = __atomic_load_n(&storage->granted, __ATOMIC_RELAXED), bytes;
+        struct statvfs fs;
+
+        if (storage->hooks.get_free)
+                return subtract(storage->hooks.get_free(storage->hooks.userdata), granted);
+        if (fstatvfs(storage->blobs.fd, &fs) < 0 ||
+            __builtin_mul_overflow((uint64_t) fs.f_bavail, (uint64_t) fs.f_frsize, &bytes))
+                return UINT64_MAX;
+
+        return subtract(bytes, granted);
+}
+
+/* What has become free since the last look, but for what the store itself took, was owed. */
+static uint64_t look(struct writer *writer) {
+        struct storage *storage = writer->storage;
+        uint64_t written = __atomic_load_n(&storage->written, __ATOMIC_RELAXED);
+        uint64_t free = storage_get_free(storage), now_usec = clock_usec(CLOCK_MONOTONIC);
+
+        if (free == UINT64_MAX)
+                return free;
+
+        writer->owed = subtract(writer->owed,
+                                subtract(free + (written - writer->last_written), writer->last_free));
+        for (; now_usec - writer->owed_usec >= OWED_USEC && writer->owed > 0; writer->owed_usec += OWED_USEC)
+                writer->owed -= writer->owed / 8 + 1;
+        if (writer->owed == 0)
+                writer->owed_usec = now_usec;
+
+        writer->last_free = free;
+        writer->last_written = written;
+        return free;
+}
+
+/* Evicts so much that about wanted bytes become free, in the file system or in the dictionary. -ENOSPC: it would not
+ * help, or nothing more can go. */
+static int free_bytes(struct writer *writer, uint64_t wanted) {
+        struct dictionary *dictionary = writer->storage->dictionary;
+        uint64_t before, after, used_before = 0, used_after = 0, gained, evicted;
+        int r;
+
+        before = look(writer);
+        if (writer->owed >= wanted)
+                return -ENOSPC;
+
+        (void) dictionary_used(dictionary, &used_before);
+        writer_forget_plan(writer);
+        r = writer_evict(writer, wanted - writer->owed, &evicted);
+        if (r < 0)
+                return r;
+        if (evicted == 0)
+                return -ENOSPC;
+
+        writer->last_free = after = storage_get_free(writer->storage);
+        (void) dictionary_used(dictionary, &used_after);
+        gained = subtract(after, before) + subtract(used_before, used_after);
+        writer->owed += subtract(evicted, gained);
+        return 0;
+}
+
+int writer_keep_free(struct writer *writer, uint64_t coming) {
+        uint64_t keep = __atomic_load_n(&writer->storage->keep_free, __ATOMIC_RELAXED);
+
+        if (keep == 0)
+                return 0;
+
+        for (unsigned try = 0;; try++) {
+                uint64_t wanted = subtract(keep + coming, look(writer));
+                int r;
+
+                if (wanted == 0)
+                        return 0;
+                if (try == TRIES_MAX)
+                        return -ENOSPC;
+                r = free_bytes(writer, wanted);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int writer_make_room(struct writer *writer, uint64_t weight) {
+        uint64_t keep = __atomic_load_n(&writer->storage->keep_free, __ATOMIC_RELAXED);
+
+        for (unsigned try = 0;; try++) {
+                uint64_t growth_max = keep == 0 ? UINT64_MAX : subtract(look(writer), keep);
+                int r;
+
+                r = dictionary_make_room(writer->storage->dictionary, weight, growth_max);
+                if (r != -ENOSPC || keep == 0 || try == TRIES_MAX)
+                        return r;
+                r = free_bytes(writer, DICTIONARY_GOAL);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int writer_ask_free(struct writer *writer, uint64_t bytes) {
+        struct free_request request = { .bytes = bytes };
+
+        (void) pthread_mutex_lock(&writer->mutex);
+        request.next = writer->requests;
+        writer->requests = &request;
+        (void) pthread_cond_signal(&writer->wake);
+        while (!request.is_answered)
+                (void) pthread_cond_wait(&writer->answered, &writer->mutex);
+        (void) pthread_mutex_unlock(&writer->mutex);
+
+        return request.result;
+}
+
+void writer_answer_requests(struct writer *writer) {
+        struct free_request *request;
+
+        (void) pthread_mutex_lock(&writer->mutex);
+        while ((request = writer->requests)) {
+                writer->requests = request->next;
+                (void) pthread_mutex_unlock(&writer->mutex);
+
+                request->result = writer_keep_free(writer, request->bytes);
+                if (request->result >= 0)
+                        stats_add(&writer->storage->granted, request->bytes);
+
+                (void) pthread_mutex_lock(&writer->mutex);
+                request->is_answered = true;
+                (void) pthread_cond_broadcast(&writer->answered);
+        }
+        (void) pthread_mutex_unlock(&writer->mutex);
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Room for puts: what those that were gathered need is worked out before they are made, so that what has to go
+ * for it goes before, and that nothing goes for one that can't have it. */
+
+#include <sys/statvfs.h>
+
+#include "macro.h"
+#include "upload.h"
+#include "writer.h"
+
+/* A replaced body keeps its name until the commit. Up to this part of the maximum room is made for both. */
+#define REPLACED_SHARE 64
+
+void writer_forget_plan(struct writer *writer) {
+        struct accounts *accounts = writer->storage->accounts;
+
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i])
+                        accounts->list[i]->plan = (struct account_plan){};
+        writer->plan = (struct account_plan){};
+        memset(writer->planned, 0, sizeof(writer->planned));
+        writer->is_plan_stale = false;
+}
+
+static struct planned *find_planned(struct writer *writer, const void *uri, size_t uri_size) {
+        uint64_t hash = accounts_hash(writer->storage->accounts, uri, uri_size) | 1; /* 0: free */
+        size_t i = (size_t) (hash >> 32) % ARRAY_SIZE(writer->planned);
+
+        while (writer->planned[i].hash != 0 && writer->planned[i].hash != hash)
+                i = (i + 1) % ARRAY_SIZE(writer->planned);
+
+        return &writer->planned[i];
+}
+
+bool writer_is_planned(struct writer *writer, const void *uri, size_t uri_size) {
+        return find_planned(writer, uri, uri_size)->hash != 0;
+}
+
+/* What can't go: pinned objects, and all of an account that evicts nothing. */
+static void begin_plan(struct writer *writer) {
+        const struct accounts *accounts = writer->storage->accounts;
+        bool evict = accounts->limits->value.evict;
+
+        writer_forget_plan(writer);
+        for (size_t i = 0; i < accounts->n; i++) {
+                struct account *account = accounts->list[i];
+
+                if (!account)
+                        continue;
+                account->plan.bytes_fixed = account_may_evict(account) ? account->pinned_bytes
+                                                                       : account_bytes(account);
+                account->plan.objects_fixed = account_may_evict(account) ? account->pinned_objects
+                                                                         : account_objects(account);
+                writer->plan.bytes_fixed += account->plan.bytes_fixed;
+                writer->plan.objects_fixed += account->plan.objects_fixed;
+        }
+
+        if (!evict) {
+                writer->plan.bytes_fixed = writer->state.bytes;
+                writer->plan.objects_fixed = writer->state.objects;
+        }
+}
+
+/* What is at a URI before the first of the changes. */
+static int look_up(struct writer *writer,
+                   MDB_txn *txn,
+                   const struct storage_change *change,
+                   struct planned *planned,
+                   struct record *record) {
+        struct key key;
+        int r;
+
+        r = dictionary_find(writer->storage->dictionary, txn, change->uri, change->uri_size, &key, record);
+        planned->hash = accounts_hash(writer->storage->accounts, change->uri, change->uri_size) | 1;
+        planned->account = r >= 0 ? accounts_get(writer->storage->accounts, record->account) : NULL;
+        planned->size = r >= 0 ? record->info.size : 0;
+        planned->is_pinned = r >= 0 && record->info.pinned;
+        planned->is_coming = false;
+        return r;
+}
+
+static void count(struct account_plan *plan, int64_t bytes, int64_t objects) {
+        plan->bytes += bytes;
+        plan->objects += objects;
+        plan->bytes_peak = (uint64_t) MAX((int64_t) plan->bytes_peak, plan->bytes);
+        plan->objects_peak = (uint64_t) MAX((int64_t) plan->objects_peak, plan->objects);
+}
+
+/* What is there can't be evicted from where it counts. */
+static bool is_fixed(const struct planned *planned, bool evict) {
+        return planned->is_pinned || planned->is_coming || !evict || !account_may_evict(planned->account);
+}
+
+static bool fits(const struct account_plan *plan,
+                 uint64_t bytes_max,
+                 uint64_t objects_max,
+                 const struct planned *replaced, /* NULL: none that is fixed there */
+                 uint64_t size) {
+        uint64_t bytes = plan->bytes_fixed - (replaced ? MIN(replaced->size, plan->bytes_fixed) : 0);
+        uint64_t objects = plan->objects_fixed - (replaced ? MIN(1U, plan->objects_fixed) : 0);
+
+        return size <= bytes_max && bytes <= bytes_max - size && objects < objects_max;
+}
+
+static void replace_fixed(struct account_plan *plan, const struct planned *replaced, uint64_t size) {
+        plan->bytes_fixed += size - (replaced ? MIN(replaced->size, plan->bytes_fixed) : 0);
+        plan->objects_fixed += 1U - (replaced ? MIN(1U, plan->objects_fixed) : 0);
+}
+
+static int plan_put(struct writer *writer,
+                    struct account *account,
+                    uint64_t size,
+                    struct planned *planned,
+                    uint64_t *replaced_bytes) {
+        const struct storage_limits *limits = &writer->storage->accounts->limits->value;
+        const struct storage_namespace *namespace = account->namespace;
+        bool is_there = planned->account, is_same = planned->account == account;
+        const struct planned *fixed_there = is_same && is_fixed(planned, true) ? planned : NULL;
+        const struct planned *fixed = is_there && is_fixed(planned, limits->evict) ? planned : NULL;
+        bool is_smaller = is_same && size <= planned->size;
+
+        if (!is_smaller && account->id != ACCOUNT_REST &&
+            !fits(&account->plan, namespace->bytes_max, namespace->objects_max, fixed_there, size))
+                return -ENOSPC;
+        if (!is_smaller && !fits(&writer->plan, limits->bytes_max, limits->objects_max, fixed, size))
+                return -ENOSPC;
+
+        replace_fixed(&account->plan, fixed_there, size);
+        replace_fixed(&writer->plan, fixed, size);
+        if (is_there) {
+                count(&planned->account->plan, -(int64_t) planned->size, -1);
+                count(&writer->plan, -(int64_t) planned->size, -1);
+                *replaced_bytes += planned->size;
+        }
+        count(&account->plan, (int64_t) size, 1);
+        count(&writer->plan, (int64_t) size, 1);
+
+        planned->account = account;
+        planned->size = size;
+        planned->is_coming = true;
+        return 0;
+}
+
+static void plan_removal(struct writer *writer, struct planned *planned, uint64_t *replaced_bytes) {
+        bool evict = writer->storage->accounts->limits->value.evict;
+
+        if (!planned->account)
+                return;
+
+        if (is_fixed(planned, true)) {
+                planned->account->plan.bytes_fixed -= MIN(planned->size, planned->account->plan.bytes_fixed);
+                planned->account->plan.objects_fixed -= MIN(1U, planned->account->plan.objects_fixed);
+        }
+        if (is_fixed(planned, evict)) {
+                writer->plan.bytes_fixed -= MIN(planned->size, writer->plan.bytes_fixed);
+                writer->plan.objects_fixed -= MIN(1U, writer->plan.objects_fixed);
+        }
+        count(&planned->account->plan, -(int64_t) planned->size, -1);
+        count(&writer->plan, -(int64_t) planned->size, -1);
+        *replaced_bytes += planned->size;
+        planned->account = NULL;
+        planned->is_pinned = false;
+}
+
+/* Whether the change will not be made for what is there: of another one that comes before nobody knows yet. */
+static bool is_refused(struct writer *writer,
+                       const struct storage_change *change,
+                       const struct record *found) {
+        const struct storage_info *present = found && !writer_find_purge(writer, found) ? &found->info : NULL;
+
+        return change_check(change, present, storage_now(writer->storage)) < 0;
+}
+
+static int plan_change(struct writer *writer,
+                       MDB_txn *txn,
+                       const struct storage_change *change,
+                       uint64_t *replaced_bytes) {
+        struct planned *planned = find_planned(writer, change->uri, change->uri_size);
+
+        if (planned->hash == 0) {
+                struct record record;
+                int r = look_up(writer, txn, change, planned, &record);
+
+                if (is_refused(writer, change, r >= 0 ? &record : NULL))
+                        return 0;
+        }
+
+        if (change->kind == STORAGE_PUT)
+                return plan_put(writer, accounts_of(writer->storage->accounts, change->uri, change->uri_size),
+                                change->upload->size, planned, replaced_bytes);
+        if (change->kind == STORAGE_REMOVE)
+                plan_removal(writer, planned, replaced_bytes);
+        return 0;
+}
+
+static int plan(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
+        const struct storage_limits *limits = &writer->storage->accounts->limits->value;
+        uint64_t replaced_bytes = 0;
+        MDB_txn *txn;
+        int r;
+
+        begin_plan(writer);
+        r = dictionary_read_begin(writer->storage->dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++) {
+                struct storage_change *change = changes[i];
+
+                if (change->error < 0 || !change_is_sound(change))
+                        continue;
+                r = plan_change(writer, txn, change, &replaced_bytes);
+                if (r < 0 && i >= from)
+                        change->error = r;
+        }
+        dictionary_read_end(writer->storage->dictionary, txn);
+
+        if (replaced_bytes <= limits->bytes_max / REPLACED_SHARE)
+                writer->plan.bytes_peak += replaced_bytes;
+        return 0;
+}
+
+static bool has_room(const struct account *account, uint64_t bytes, uint64_t objects) {
+        const struct storage_namespace *namespace = account->namespace;
+
+        return !namespace || account->id == ACCOUNT_REST ||
+               ((namespace->bytes_max == UINT64_MAX ||
+                 account_bytes(account) + bytes <= namespace->bytes_max) &&
+                (namespace->objects_max == UINT64_MAX ||
+                 account_objects(account) + objects <= namespace->objects_max));
+}
+
+/* Whether all puts fit, at a glance: replaced ones are not looked for. */
+static bool is_roomy(const struct writer *writer, struct storage_change *const *changes, size_t n) {
+        const struct accounts *accounts = writer->storage->accounts;
+        const struct storage_limits *limits = &accounts->limits->value;
+        uint64_t bytes = 0, objects = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (changes[i]->kind == STORAGE_PUT) {
+                        bytes += changes[i]->upload->size;
+                        objects++;
+                }
+
+        if (objects == 0)
+                return true;
+        if ((limits->bytes_max != UINT64_MAX && writer->state.bytes + bytes > limits->bytes_max) ||
+            (limits->objects_max != UINT64_MAX && writer->state.objects + objects > limits->objects_max))
+                return false;
+
+        for (size_t i = 0; limits->n_namespaces > 0 && i < n; i++)
+                if (changes[i]->kind == STORAGE_PUT &&
+                    !has_room(accounts_of(accounts, changes[i]->uri, changes[i]->uri_size), bytes, objects))
+                        return false;
+
+        return true;
+}
+
+void writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
+        uint64_t evicted;
+
+        if (is_roomy(writer, changes, n))
+                return;
+
+        /* When something goes that was to be replaced, less is replaced. */
+        do
+                if (plan(writer, changes, n, from) < 0)
+                        break; /* what does not fit is refused when it is its turn */
+        while (writer_evict(writer, 0, &evicted) > 0);
+
+        writer_forget_plan(writer);
+}
+
+static bool is_too_much(uint64_t there, uint64_t old, uint64_t new, uint64_t max) {
+        uint64_t left = there - MIN(there, old);
+
+        return new > old &&max != UINT64_MAX && (new > max || left > max - new);
+}
+
+int writer_check_space(struct writer *writer,
+                       const struct account *account,
+                       const struct record *old,
+                       uint64_t size) {
+        const struct storage_limits *limits = &writer->storage->accounts->limits->value;
+        bool is_same = old && old->account == account->id;
+        uint64_t old_size = old ? old->info.size : 0;
+
+        if (account->id != ACCOUNT_REST &&
+            (is_too_much(account_bytes(account), is_same ? old_size : 0, size,
+                         account->namespace->bytes_max) ||
+             is_too_much(account_objects(account), is_same, 1, account->namespace->objects_max)))
+                return -ENOSPC;
+        if (is_too_much(writer->batch.state.bytes, old_size, size, limits->bytes_max) ||
+            is_too_much(writer->batch.state.objects, old ? 1 : 0, 1, limits->objects_max))
+                return -ENOSPC;
+
+        return 0;
+}
