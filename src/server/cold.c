@@ -52,12 +52,13 @@ struct cold {
         struct request request;
         struct job job;
         int fd;
-        uint64_t offset;
+        uint64_t offset, size; /* of all that is to be sent */
+        uint64_t copy;         /* as of struct storage_object */
+        bool is_original;      /* fd is the body itself, in place of the copy */
 
         /* Of a get that was not answered yet: the reply's head and the whole of its body. */
         enum output_kind kind;
         uint8_t mode;
-        uint64_t size;
         uint64_t generation;
         int error; /* why its beginning can't be read */
         size_t head_size, uri_size;
@@ -74,6 +75,21 @@ static void note(struct cold *cold, int error) {
                                cold->generation, error);
 }
 
+/* A copy can't be read: nobody is to feel that. Returns false when there is nothing else to read. */
+static bool leave_copy(struct cold *cold) {
+        int fd = cold->copy != 0 ? storage_open_original(cold->request.worker->storage, cold->copy, cold->fd)
+                                 : -ENOENT;
+
+        cold->copy = 0;
+        if (fd < 0)
+                return false;
+
+        (void) close_fd(cold->fd);
+        cold->fd = fd;
+        cold->is_original = true;
+        return true;
+}
+
 static void run(struct job *job) {
         struct cold *cold = container_of(job, struct cold, job);
         uint64_t end = cold->offset + WARM_WINDOW, wanted = cold->offset + MIN(cold->size, WARM_WINDOW);
@@ -85,6 +101,8 @@ static void run(struct job *job) {
                 ssize_t n = pread(cold->fd, buffer, sizeof(buffer), (off_t) at);
 
                 if (n <= 0) {
+                        if (at < wanted && leave_copy(cold))
+                                continue;
                         if (at < wanted)
                                 note(cold, n < 0 ? -errno : -EIO);
                         return;
@@ -119,7 +137,7 @@ static void answer(struct cold *cold, struct session *session) {
         memcpy(p, cold->data, cold->head_size);
         output_commit(session, p, cold->head_size, -EBADF, true);
         output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
-                        cold->offset + WARM_WINDOW);
+                        cold->offset + WARM_WINDOW, cold->copy);
 }
 
 static void done(struct job *job) {
@@ -133,8 +151,14 @@ static void done(struct job *job) {
                 struct output_item *item = output_first_file(session);
 
                 session->warming = false;
-                if (item)
+                if (item) {
                         item->warm = cold->offset + WARM_WINDOW;
+                        item->copy = cold->copy;
+                }
+                if (item && cold->is_original) {
+                        (void) close_fd(item->fd);
+                        item->fd = TAKE_FD(cold->fd);
+                }
                 if (session->output_wait == OUTPUT_WAIT_BODY)
                         session->output_wait = OUTPUT_READY;
         }
@@ -167,7 +191,10 @@ int cold_warm_output(struct session *session, struct output_item *item) {
                 return -ENOMEM;
 
         /* A descriptor of the job's own: the session may be closed meanwhile. */
-        *cold = (struct cold){ .fd = fcntl(item->fd, F_DUPFD_CLOEXEC, 0), .offset = item->offset };
+        *cold = (struct cold){ .fd = fcntl(item->fd, F_DUPFD_CLOEXEC, 0),
+                               .offset = item->offset,
+                               .size = item->size,
+                               .copy = item->copy };
         if (cold->fd < 0) {
                 int r = -errno;
 
@@ -194,6 +221,7 @@ void cold_deliver(struct delivery *delivery, enum output_kind kind) {
 
         *cold = (struct cold){
                 .fd = TAKE_FD(delivery->object->fd),
+                .copy = delivery->object->copy,
                 .offset = delivery->offset,
                 .size = delivery->size,
                 .kind = kind,

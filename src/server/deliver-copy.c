@@ -73,7 +73,7 @@ void deliver_copy(struct delivery *delivery) {
         }
 
         output_add_file_reply(session, reply, OUTPUT_COPY, TAKE_FD(object->fd), delivery->offset,
-                              delivery->size);
+                              delivery->size, object->copy);
 }
 
 ssize_t deliver_copy_fill(struct session *session, struct output_item *item, size_t max, struct iovec *ret) {
@@ -88,7 +88,7 @@ ssize_t deliver_copy_fill(struct session *session, struct output_item *item, siz
         } else
                 n = cold_read(item->fd, buffer, size, item->offset);
 
-        if (n == -EAGAIN)
+        if (n == -EAGAIN || (n <= 0 && item->copy != 0))
                 return cold_warm_output(session, item);
         if (n < 0)
                 return n;

@@ -33,7 +33,7 @@ void deliver_splice(struct delivery *delivery) {
         }
 
         output_add_file_reply(session, reply, OUTPUT_SPLICE, TAKE_FD(object->fd), delivery->offset,
-                              delivery->size);
+                              delivery->size, object->copy);
 }
 
 /* The pipe is the worker's: it must be empty when another session has its turn. */
@@ -67,6 +67,8 @@ ssize_t deliver_splice_send(struct session *session, struct output_item *item) {
         }
 
         n = splice(item->fd, &offset, worker->pipe_write, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (n <= 0 && item->copy != 0)
+                return cold_warm_output(session, item);
         if (n < 0)
                 return -errno;
         if (n == 0)

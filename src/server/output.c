@@ -394,7 +394,8 @@ void output_add_file(struct session *session,
                      int fd,
                      uint64_t offset,
                      uint64_t size,
-                     uint64_t warm) {
+                     uint64_t warm,
+                     uint64_t copy) {
         struct output *output = session->output;
         struct output_item *item = session->broken != 0 ? NULL : push(output);
 
@@ -406,9 +407,13 @@ void output_add_file(struct session *session,
                 return;
         }
 
-        *item = (struct output_item){
-                .kind = kind, .n_replies = 1, .fd = fd, .size = size, .offset = offset, .warm = warm
-        };
+        *item = (struct output_item){ .kind = kind,
+                                      .n_replies = 1,
+                                      .fd = fd,
+                                      .size = size,
+                                      .offset = offset,
+                                      .warm = warm,
+                                      .copy = copy };
         add_file(output);
         output->n_replies++;
 }
@@ -418,7 +423,8 @@ void output_add_file_reply(struct session *session,
                            enum output_kind kind,
                            int fd,
                            uint64_t offset,
-                           uint64_t size) {
+                           uint64_t size,
+                           uint64_t copy) {
         size_t head;
         uint8_t *p = encode(session, reply, 0, &head);
 
@@ -427,7 +433,7 @@ void output_add_file_reply(struct session *session,
                 return;
         }
         output_commit(session, p, head, -EBADF, true);
-        output_add_file(session, kind, fd, offset, size, 0);
+        output_add_file(session, kind, fd, offset, size, 0, copy);
 }
 
 /* size bytes of the first items are sent, and of those the first n_batch items' descriptors. */

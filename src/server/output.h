@@ -51,6 +51,7 @@ struct output_item {
                 struct {
                         uint64_t offset;
                         uint64_t warm; /* reading up to this offset need not block */
+                        uint64_t copy; /* as of struct storage_object */
                 };
         };
 };
@@ -92,19 +93,22 @@ void output_add_block(struct session *session, struct proto_message *reply, void
 void output_add_fd(struct session *session, struct proto_message *reply, int fd);
 
 /* size bytes of a file, from offset on, as the body of the reply that was committed with more. fd becomes the
- * output's. Up to warm it is known to be in memory. And the same together with the reply. */
+ * output's. Up to warm it is known to be in memory; copy as of struct storage_object. And the same together with the
+ * reply. */
 void output_add_file(struct session *session,
                      enum output_kind kind,
                      int fd,
                      uint64_t offset,
                      uint64_t size,
-                     uint64_t warm);
+                     uint64_t warm,
+                     uint64_t copy);
 void output_add_file_reply(struct session *session,
                            struct proto_message *reply,
                            enum output_kind kind,
                            int fd,
                            uint64_t offset,
-                           uint64_t size);
+                           uint64_t size,
+                           uint64_t copy);
 
 /* Sends what can be sent, up to a bound; sets session->output_wait when something is left. Returns 1: the
  * turn's share is used up; 0: all is sent, or it waits; or the error that ends the session. */

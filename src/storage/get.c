@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
+#include <sys/stat.h>
 
 #include "clock.h"
 #include "macro.h"
@@ -136,18 +137,30 @@ static int open_blob(struct storage *storage, uint64_t blob, uint64_t size) {
 
 static int open_body(struct storage *storage,
                      uint64_t blob,
-                     const struct storage_info *info,
                      const void *uri,
-                     size_t uri_size) {
-        int fd = storage->fast ? fast_open(storage->fast, blob, info->size) : -ENOENT;
+                     size_t uri_size,
+                     struct storage_object *object) {
+        int fd = storage->fast ? fast_open(storage->fast, blob, object->info.size) : -ENOENT;
 
-        if (fd >= 0)
+        if (fd >= 0) {
+                object->copy = blob;
                 return fd;
+        }
 
-        fd = open_blob(storage, blob, info->size);
+        fd = open_blob(storage, blob, object->info.size);
         if (fd >= 0 && storage->fast)
-                fast_want(storage->fast, blob, info, uri, uri_size);
+                fast_want(storage->fast, blob, &object->info, uri, uri_size);
         return fd;
+}
+
+int storage_open_original(struct storage *storage, uint64_t copy, int fd) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+
+        fast_drop(storage->fast, copy);
+        return open_blob(storage, copy, (uint64_t) st.st_size);
 }
 
 int storage_get(struct storage *storage,
@@ -167,6 +180,7 @@ int storage_get(struct storage *storage,
         object->info = (struct storage_info){};
         object->metadata = object->body = NULL;
         object->metadata_size = 0;
+        object->copy = 0;
 
         if (!is_uri(uri, uri_size))
                 return -EINVAL;
@@ -191,7 +205,7 @@ int storage_get(struct storage *storage,
                 }
 
                 if (r == 0 && found.blob != 0)
-                        r = object->fd = open_body(storage, found.blob, &object->info, uri, uri_size);
+                        r = object->fd = open_body(storage, found.blob, uri, uri_size, object);
                 if (r >= 0) {
                         count_hit(storage, uri, uri_size, &found.key, &object->info);
                         return object->fd >= 0 ? 0 : r;

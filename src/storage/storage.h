@@ -161,6 +161,7 @@ struct storage_object {
         size_t metadata_size;
         const uint8_t *body; /* a body that lives in the dictionary, borrowed likewise; NULL: in a file */
         int fd; /* the body's file: open, O_RDONLY, offset 0, a description of its own; -EBADF otherwise */
+        uint64_t copy;      /* fd is the copy of this number at cache_path; 0: it is none */
         uint8_t *buffer;    /* private */
         size_t buffer_size; /* private */
 };
@@ -192,6 +193,11 @@ int storage_get(struct storage *storage,
  * can (0; nothing is to be said of what is in memory). Any thread. */
 void storage_note_body_read(
                 struct storage *storage, const void *uri, size_t uri_size, uint64_t generation, int error);
+
+/* A copy that a get brought can't be read: it is not to be used any more. Opens the body itself in its place. Returns
+ * the descriptor, which the caller owns as he goes on to own fd, -ENOENT (replaced or removed since), or the errno
+ * of opening it. */
+int storage_open_original(struct storage *storage, uint64_t copy, int fd);
 
 /* The three simple faces of storage_get().
  * storage_get_fd(): a descriptor that the caller owns; a body in the dictionary comes as a sealed memfd.

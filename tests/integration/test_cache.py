@@ -8,12 +8,15 @@ import shutil
 import tempfile
 
 import common
+import disk
 import tap
 import wire
+from baddisk import BadDisk
 from common import bytes_of, wait_until
 from daemon import Daemon
 
 SIZE = 300000
+MARK = b"here the disk is broken"
 MODES = (wire.OP_FDPASS, wire.OP_COPY, wire.OP_SPLICE)
 
 
@@ -172,6 +175,36 @@ def test_in_memory():
                         assert peer.get("hot") == bytes_of(size)
             assert common.stats(daemon)["windows_read"] == before
         wait_until(lambda: len(copies(folder)) == 1, "the replaced one's copy gone")
+
+
+def test_unreadable():
+    """The body itself goes on where a copy breaks off."""
+    disk.need()
+    with BadDisk("ext4") as bad, Daemon(start=False) as daemon:
+        folder = bad.path / "cache"
+        folder.mkdir()
+        daemon.configure(settings(folder))
+        daemon.start()
+        bodies = {"head": MARK + bytes_of(200000), "small": bytes_of(9000) + MARK, "tail": bytes_of(3 << 20) + MARK}
+        for name, body in bodies.items():
+            put(daemon, name, body)
+        for mode in (wire.OP_COPY, wire.OP_SPLICE):
+            for name, body in bodies.items():
+                heat(daemon, name, body)
+                os.sync()
+                for copy in copies(folder):
+                    with open(copy, "rb") as file:
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                bad.fail_reads(MARK)
+                with wire.Peer(daemon.reader, mode=mode) as peer:
+                    hits = common.stats(daemon)["fast_hits"]
+                    assert peer.get(name) == body
+                    assert common.stats(daemon)["fast_hits"] == hits + 1
+                    # It is known by now.
+                    wait_until(lambda: not any(copy.stat().st_size == len(body) for copy in copies(folder)), "it gone")
+                    assert peer.get(name) == body
+                bad.fail_reads(b"")
+        assert "can't be read" not in daemon.log()
 
 
 if __name__ == "__main__":
