@@ -21,7 +21,7 @@ int access_check_session(enum access_role role, enum access_verb verb) {
         assert(role < ACCESS_ROLE_MAX);
         assert(verb < ACCESS_VERB_MAX);
 
-        if (verb == ACCESS_RELOAD) /* the bus's alone */
+        if (verb == ACCESS_PIN || verb == ACCESS_VERIFY || verb == ACCESS_RELOAD) /* the bus's alone */
                 return -EPERM;
 
         return role == ACCESS_PUBLISHER || is_read(verb) ? 0 : -EPERM;

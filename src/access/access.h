@@ -26,6 +26,8 @@ enum access_verb {
         ACCESS_SET_METADATA,
         ACCESS_REMOVE,
         ACCESS_PURGE,
+        ACCESS_PIN, /* and unpin: the bus's alone, as the next ones */
+        ACCESS_VERIFY,
         ACCESS_RELOAD,
         ACCESS_VERB_MAX,
 };

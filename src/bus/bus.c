@@ -11,6 +11,7 @@
 #include "log-control.h"
 #include "log.h"
 #include "utf8.h"
+#include "verify.h"
 
 #define BUS_NAME      "org.objmapper1"
 #define BUS_PATH      "/org/objmapper1"
@@ -20,6 +21,7 @@ struct bus {
         struct bus_config config;
         struct server *server;
         struct calls *calls;
+        struct verifier *verifier;
         sd_bus *bus;
         char *name;
         uint64_t n_messages;
@@ -102,7 +104,13 @@ static int reload(sd_bus_message *message, void *userdata) {
 static int method_reload(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        return calls_reload(bus->calls, message, reload, bus);
+        return calls_permit(bus->calls, message, ACCESS_RELOAD, reload, bus);
+}
+
+static int method_verify(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_permit(bus->calls, message, ACCESS_VERIFY, verifier_handle, bus->verifier);
 }
 
 /* Everybody gets as far as this, where the bus's policy lets them: who may what is decided in each method. */
@@ -128,6 +136,14 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_RESULT("a{sv}", counters),
                                 method_get_stats,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Verify",
+                                SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_RESULT("a{sv}", report),
+                                method_verify,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS("VerifyProgress",
+                                SD_BUS_ARGS("t", checked, "t", total, "t", bytes, "t", problems),
+                                0),
         SD_BUS_METHOD_WITH_ARGS("Reload",
                                 SD_BUS_NO_ARGS,
                                 SD_BUS_NO_RESULT,
@@ -190,6 +206,10 @@ static int connect_bus(struct bus *bus, sd_event *event) {
         r = sd_bus_negotiate_fds(bus->bus, false);
         if (r < 0)
                 return r;
+        /* What is under way when the loop ends is answered after it. */
+        r = sd_bus_set_close_on_exit(bus->bus, false);
+        if (r < 0)
+                return r;
         r = sd_bus_start(bus->bus);
         if (r < 0)
                 return r;
@@ -240,6 +260,9 @@ int bus_new(struct bus **ret,
         r = calls_new(&bus->calls, event, storage, server, config->user, geteuid());
         if (r < 0)
                 return r;
+        r = verifier_new(&bus->verifier, event, storage, BUS_PATH, BUS_INTERFACE);
+        if (r < 0)
+                return r;
         r = connect_bus(bus, event);
         if (r < 0)
                 return r;
@@ -253,7 +276,7 @@ uint64_t bus_count_messages(const struct bus *bus) {
 }
 
 bool bus_is_busy(const struct bus *bus) {
-        return bus && calls_are_under_way(bus->calls);
+        return bus && (calls_are_under_way(bus->calls) || verifier_is_busy(bus->verifier));
 }
 
 void bus_release_name(struct bus *bus) {
@@ -268,7 +291,8 @@ void bus_free(struct bus *bus) {
         if (!bus)
                 return;
 
-        calls_free(bus->calls);
+        calls_free(bus->calls); /* no call begins from now on */
+        verifier_free(bus->verifier);
         sd_bus_flush_close_unref(bus->bus); /* which gives the name back */
         free(bus->name);
         free(bus);

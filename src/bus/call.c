@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "job.h"
 #include "log.h"
 #include "macro.h"
+#include "option.h"
 #include "protocol.h"
 #include "utf8.h"
 
@@ -41,7 +41,7 @@ struct call {
         size_t metadata_size;
         struct storage_change change;
 
-        int (*reload)(sd_bus_message *message, void *userdata);
+        int (*handle)(sd_bus_message *message, void *userdata);
         void *userdata;
 
         int result;
@@ -86,21 +86,9 @@ static bool is_full(struct calls *calls, enum access_verb verb) {
         return (verb == ACCESS_STAT ? calls->n_asks : calls->n_changes) >= CALLS_MAX;
 }
 
-/* Answers with an error. 1, which ends the call, or a negative errno. */
-_printf_(3, 4) static int reject(sd_bus_message *message, const char *name, const char *format, ...) {
-        va_list ap;
-        int r;
-
-        va_start(ap, format);
-        r = sd_bus_reply_method_errorfv(message, name, format, ap);
-        va_end(ap);
-
-        return r < 0 ? r : 1;
-}
-
 static int reject_full(sd_bus_message *message) {
-        return reject(message, BUS_ERROR_BUSY, "%i calls of this kind are under way: try again later.",
-                      CALLS_MAX);
+        return bus_reject(message, BUS_ERROR_BUSY, "%i calls of this kind are under way: try again later.",
+                          CALLS_MAX);
 }
 
 /* ---- the blocking part, on the pool's thread ---- */
@@ -317,8 +305,8 @@ static void stop_asking(struct call *call) {
 }
 
 static int refuse(struct call *call, uid_t uid) {
-        return reject(call->message, BUS_ERROR_NOT_PERMITTED, "%s is not permitted to uid %" PRIu32 ".",
-                      sd_bus_message_get_member(call->message), (uint32_t) uid);
+        return bus_reject(call->message, BUS_ERROR_NOT_PERMITTED, "%s is not permitted to uid %" PRIu32 ".",
+                          sd_bus_message_get_member(call->message), (uint32_t) uid);
 }
 
 /* The credentials that the bus had from the kernel when the caller connected to it. -ENXIO: it does not know the
@@ -384,22 +372,24 @@ static int on_credentials(sd_bus_message *answer, void *userdata, _unused_ sd_bu
 
         r = sd_bus_message_is_method_error(answer, NULL) ? -ESRCH : read_credentials(answer, &peer);
         if (r < 0) /* it is gone, most likely */
-                return reject(call->message, BUS_ERROR_NOT_PERMITTED, "The bus does not say who is calling.");
+                return bus_reject(call->message, BUS_ERROR_NOT_PERMITTED,
+                                  "The bus does not say who is calling.");
 
         r = access_check_bus(peer.uid, calls->own_uid, calls->user_bus, call->verb);
         if (r < 0)
                 return refuse(call, peer.uid);
 
-        if (call->reload)
-                return call->reload(call->message, call->userdata);
+        if (call->handle)
+                return call->handle(call->message, call->userdata);
 
         r = access_check(server_get_rules(calls->server), &peer, call->verb, call->uri, strlen(call->uri),
                          &namespace);
         if (r < 0) {
                 server_log_refusal(calls->server, &peer, call->verb, namespace);
-                return reject(call->message, BUS_ERROR_NOT_PERMITTED,
-                              "%s: The rules of namespace %s do not permit %s to uid %" PRIu32 ".", call->uri,
-                              namespace, sd_bus_message_get_member(call->message), (uint32_t) peer.uid);
+                return bus_reject(call->message, BUS_ERROR_NOT_PERMITTED,
+                                  "%s: The rules of namespace %s do not permit %s to uid %" PRIu32 ".",
+                                  call->uri, namespace, sd_bus_message_get_member(call->message),
+                                  (uint32_t) peer.uid);
         }
 
         submit(TAKE_PTR(call));
@@ -448,65 +438,13 @@ static int read_metadata(struct call *call) {
 
                 r = proto_metadata_append(call->metadata, PROTO_METADATA_MAX, &call->metadata_size, &pair);
                 if (r == -EINVAL)
-                        return reject(call->message, BUS_ERROR_BAD_REQUEST,
-                                      "%s: A key of the metadata has 1 to %i bytes.", call->uri,
-                                      PROTO_KEY_MAX);
+                        return bus_reject(call->message, BUS_ERROR_BAD_REQUEST,
+                                          "%s: A key of the metadata has 1 to %i bytes.", call->uri,
+                                          PROTO_KEY_MAX);
                 if (r < 0)
-                        return reject(call->message, BUS_ERROR_TOO_LARGE,
-                                      "%s: The metadata is larger than %i bytes.", call->uri,
-                                      PROTO_METADATA_MAX);
-        }
-        if (r < 0)
-                return r;
-
-        r = sd_bus_message_exit_container(call->message);
-        return r < 0 ? r : 0;
-}
-
-struct option {
-        const char *name;
-        char type;   /* D-Bus's: b is an int of 0 or 1, t an uint64_t that may not be 0 */
-        void *value; /* untouched where the option is not given */
-};
-
-/* Reads an a{sv} of which only these are known. Returns as read_metadata(). */
-static int read_options(struct call *call, const struct option *options, size_t n_options) {
-        const char *name;
-        int r;
-
-        r = sd_bus_message_enter_container(call->message, 'a', "{sv}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_enter_container(call->message, 'e', "sv")) > 0) {
-                const struct option *option = NULL;
-                char type[2] = {};
-
-                r = sd_bus_message_read(call->message, "s", &name);
-                if (r < 0)
-                        return r;
-
-                for (size_t i = 0; i < n_options; i++)
-                        if (strcmp(options[i].name, name) == 0)
-                                option = &options[i];
-                if (!option)
-                        return reject(call->message, BUS_ERROR_BAD_REQUEST, "%s: Unknown option \"%s\".",
-                                      call->uri, name);
-
-                type[0] = option->type;
-                r = sd_bus_message_read(call->message, "v", type, option->value);
-                if (r == -ENXIO)
-                        return reject(call->message, BUS_ERROR_BAD_REQUEST,
-                                      "%s: Option \"%s\" has to be of type %s.", call->uri, name, type);
-                if (r < 0)
-                        return r;
-                if (option->type == 't' && *(uint64_t *) option->value == 0)
-                        return reject(call->message, BUS_ERROR_BAD_REQUEST, "%s: Option \"%s\" can't be 0.",
-                                      call->uri, name);
-
-                r = sd_bus_message_exit_container(call->message);
-                if (r < 0)
-                        return r;
+                        return bus_reject(call->message, BUS_ERROR_TOO_LARGE,
+                                          "%s: The metadata is larger than %i bytes.", call->uri,
+                                          PROTO_METADATA_MAX);
         }
         if (r < 0)
                 return r;
@@ -522,8 +460,8 @@ static int read_uri(struct call *call) {
         if (r < 0)
                 return r;
         if (proto_uri_check(call->uri, strlen(call->uri)) < 0)
-                return reject(call->message, BUS_ERROR_BAD_REQUEST, "A URI has 1 to %i bytes.",
-                              PROTO_URI_MAX);
+                return bus_reject(call->message, BUS_ERROR_BAD_REQUEST, "A URI has 1 to %i bytes.",
+                                  PROTO_URI_MAX);
 
         return 0;
 }
@@ -546,34 +484,35 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
         if (r < 0)
                 return r;
         if (call->body_size > CALL_BODY_MAX)
-                return reject(message, BUS_ERROR_TOO_LARGE,
-                              "%s: The bus takes at most %u bytes: put it through the publishers' socket.",
-                              call->uri, CALL_BODY_MAX);
+                return bus_reject(
+                                message, BUS_ERROR_TOO_LARGE,
+                                "%s: The bus takes at most %u bytes: put it through the publishers' socket.",
+                                call->uri, CALL_BODY_MAX);
         r = read_metadata(call);
         if (r != 0)
                 return r;
-        r = read_options(call,
-                         (const struct option[]){
-                                         { "if-absent", 'b', &if_absent },
-                                         { "if-generation", 't', &call->change.if_generation },
-                                         { "ttl", 't', &call->change.ttl_msec },
-                                         { "durability", 's', &durability },
-                         },
-                         4);
+        r = bus_read_options(message, call->uri,
+                             (const struct bus_option[]){
+                                             { "if-absent", 'b', &if_absent },
+                                             { "if-generation", 't', &call->change.if_generation },
+                                             { "ttl", 't', &call->change.ttl_msec },
+                                             { "durability", 's', &durability },
+                             },
+                             4);
         if (r != 0)
                 return r;
 
         if (if_absent && call->change.if_generation > 0)
-                return reject(message, BUS_ERROR_BAD_REQUEST,
-                              "%s: Options \"if-absent\" and \"if-generation\" exclude each other.",
-                              call->uri);
+                return bus_reject(message, BUS_ERROR_BAD_REQUEST,
+                                  "%s: Options \"if-absent\" and \"if-generation\" exclude each other.",
+                                  call->uri);
         call->change.if_absent = if_absent;
 
         call->change.visible = durability ? strcmp(durability, "visible") == 0
                                           : server_is_visible(calls->server);
         if (durability && !call->change.visible && strcmp(durability, "durable") != 0)
-                return reject(message, BUS_ERROR_BAD_REQUEST,
-                              "%s: Option \"durability\" is \"durable\" or \"visible\".", call->uri);
+                return bus_reject(message, BUS_ERROR_BAD_REQUEST,
+                                  "%s: Option \"durability\" is \"durable\" or \"visible\".", call->uri);
 
         r = ask_credentials(call);
         if (r < 0)
@@ -596,7 +535,8 @@ int calls_remove(struct calls *calls, sd_bus_message *message) {
         r = read_uri(call);
         if (r != 0)
                 return r;
-        r = read_options(call, &(struct option){ "if-generation", 't', &call->change.if_generation }, 1);
+        r = bus_read_options(message, call->uri,
+                             &(struct bus_option){ "if-generation", 't', &call->change.if_generation }, 1);
         if (r != 0)
                 return r;
 
@@ -633,20 +573,21 @@ int calls_get_info(struct calls *calls, sd_bus_message *message) {
         return 1;
 }
 
-int calls_reload(struct calls *calls,
+int calls_permit(struct calls *calls,
                  sd_bus_message *message,
-                 int (*reload)(sd_bus_message *message, void *userdata),
+                 enum access_verb verb,
+                 int (*handle)(sd_bus_message *message, void *userdata),
                  void *userdata) {
         _cleanup_(call_freep) struct call *call = NULL;
         int r;
 
-        if (is_full(calls, ACCESS_RELOAD))
+        if (is_full(calls, verb))
                 return reject_full(message);
-        r = call_new(&call, calls, message, ACCESS_RELOAD);
+        r = call_new(&call, calls, message, verb);
         if (r < 0)
                 return r;
 
-        call->reload = reload;
+        call->handle = handle;
         call->userdata = userdata;
         r = ask_credentials(call);
         if (r < 0)
@@ -695,7 +636,7 @@ void calls_free(struct calls *calls) {
                 struct call *call = calls->asking;
 
                 stop_asking(call);
-                (void) reject(call->message, BUS_ERROR_BUSY, "The daemon is stopping.");
+                (void) bus_reject(call->message, BUS_ERROR_BUSY, "The daemon is stopping.");
                 call_free(call);
         }
 

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
 
+#include "access.h"
 #include "cleanup.h"
 #include "server.h"
 #include "storage.h"
@@ -39,8 +40,9 @@ bool calls_are_under_way(const struct calls *calls);
 int calls_put_bytes(struct calls *calls, sd_bus_message *message);
 int calls_remove(struct calls *calls, sd_bus_message *message);
 int calls_get_info(struct calls *calls, sd_bus_message *message);
-/* reload is called when the caller may, and answers the message. */
-int calls_reload(struct calls *calls,
+/* For what concerns no object: handle is called when the caller may, and answers the message at once or later. */
+int calls_permit(struct calls *calls,
                  sd_bus_message *message,
-                 int (*reload)(sd_bus_message *message, void *userdata),
+                 enum access_verb verb,
+                 int (*handle)(sd_bus_message *message, void *userdata),
                  void *userdata);

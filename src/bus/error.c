@@ -2,6 +2,7 @@
 #include "error.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "macro.h"
@@ -37,4 +38,15 @@ int bus_reply_errno(sd_bus_message *message, const char *uri, int error) {
                                                           errors[i].text);
 
         return sd_bus_reply_method_errorf(message, BUS_ERROR_INTERNAL, "%s: %s.", uri, strerror(error));
+}
+
+int bus_reject(sd_bus_message *message, const char *name, const char *format, ...) {
+        va_list ap;
+        int r;
+
+        va_start(ap, format);
+        r = sd_bus_reply_method_errorfv(message, name, format, ap);
+        va_end(ap);
+
+        return r < 0 ? r : 1;
 }

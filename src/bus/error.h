@@ -23,3 +23,6 @@
 /* Answers message with the error that stands for a negative errno of the store, naming the object. What
  * sending returned. */
 int bus_reply_errno(sd_bus_message *message, const char *uri, int error);
+
+/* Answers message with an error. 1, which ends the call, or a negative errno. */
+int bus_reject(sd_bus_message *message, const char *name, const char *format, ...) _printf_(3, 4);

@@ -63,6 +63,9 @@ struct arguments {
         bool json;
         bool http;
 
+        bool repair;
+        uint64_t rate; /* bytes a second; 0: not given */
+
         char **operands; /* what follows the verb and is no option */
         size_t n_operands;
 };
@@ -84,6 +87,7 @@ int verb_ls(struct ctl *ctl);
 int verb_stats(struct ctl *ctl);
 int verb_export(struct ctl *ctl);
 int verb_import(struct ctl *ctl);
+int verb_verify(struct ctl *ctl);
 int verb_cat_config(struct ctl *ctl);
 int verb_metrics(struct ctl *ctl);
 

@@ -45,6 +45,11 @@ static const struct verb verbs[] = {
           "It goes on after an object that is damaged or can't be stored; the exit code is then that of the\n"
           "first failure.",
           0, 1, true, verb_import },
+        { "verify", "", "Check everything that is stored, and repair it",
+          "Names what is wrong, one a line: objects whose bytes are not those that were put, files that\n"
+          "belong to none, and what the store notes of them. Nothing is changed without --repair. The exit\n"
+          "code is 1 when a problem remains. For root; over D-Bus.",
+          0, 0, false, verb_verify },
         { "cat-config", "", "Show the files of the daemon's configuration",
           "In the order in which they count: what comes last wins. What a running daemon has in force may\n"
           "be older, until it reloads.",
@@ -64,9 +69,10 @@ enum verb_bit {
         STATS = 1U << 7,
         EXPORT = 1U << 8,
         IMPORT = 1U << 9,
-        CAT_CONFIG = 1U << 10,
-        METRICS = 1U << 11,
-        GLOBAL = 1U << 12,
+        VERIFY = 1U << 10,
+        CAT_CONFIG = 1U << 11,
+        METRICS = 1U << 12,
+        GLOBAL = 1U << 13,
 };
 
 enum option_id {
@@ -93,6 +99,8 @@ enum option_id {
         OPTION_NULL,
         OPTION_JSON,
         OPTION_HTTP,
+        OPTION_REPAIR,
+        OPTION_RATE,
 };
 
 static const struct option_entry {
@@ -121,6 +129,10 @@ static const struct option_entry {
         { OPTION_NULL, LS, '0', "null", NULL, "end each entry with a NUL, never escape" },
         { OPTION_JSON, STATS, 0, "json", NULL, "as one JSON object" },
         { OPTION_HTTP, METRICS, 0, "http", NULL, "answer an HTTP request on standard input with it" },
+        { OPTION_REPAIR, VERIFY, 0, "repair", NULL,
+          "move what is wrong to quarantine, and correct the rest" },
+        { OPTION_RATE, VERIFY, 0, "rate", "BYTES",
+          "read at most BYTES a second: 10M, 1G (the default is 64M)" },
         { OPTION_VERBOSE, GET | PUT | EXPORT | IMPORT, 'v', "verbose", NULL,
           "say on standard error what was done, and how" },
 
@@ -262,6 +274,13 @@ static int set_option(struct arguments *a, const struct option_entry *option, co
         case OPTION_HTTP:
                 a->http = true;
                 break;
+        case OPTION_REPAIR:
+                a->repair = true;
+                break;
+        case OPTION_RATE:
+                if (parse_bytes(value, &a->rate) < 0 || a->rate == 0)
+                        return bad_value(option, value, "a number of bytes such as 500K, 10M or 1G");
+                break;
         case OPTION_HELP:
         case OPTION_VERSION:
                 break; /* seen to by the parser */
@@ -367,6 +386,12 @@ static int check_arguments(const struct verb *verb, const struct arguments *a) {
                 complain("--socket and --publish-socket say which daemon, --user and --instance too: give "
                          "one "
                          "of both");
+                return -EINVAL;
+        }
+
+        if ((a->socket || a->publish_socket) && verb->run == verb_verify) {
+                complain("%s goes over D-Bus, not to a socket: say which daemon by --user and --instance",
+                         verb->name);
                 return -EINVAL;
         }
 

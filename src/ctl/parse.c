@@ -49,6 +49,28 @@ int parse_number(const char *text, uint64_t *ret) {
         return 0;
 }
 
+int parse_bytes(const char *text, uint64_t *ret) {
+        static const char units[] = "KMGT";
+        const char *unit;
+        uint64_t value;
+        int r;
+
+        r = take_number(&text, &value);
+        if (r < 0)
+                return r;
+
+        if (*text) {
+                unit = strchr(units, *text);
+                if (!unit || text[1])
+                        return -EINVAL;
+                if (__builtin_mul_overflow(value, UINT64_C(1) << 10 * (unit - units + 1), &value))
+                        return -ERANGE;
+        }
+
+        *ret = value;
+        return 0;
+}
+
 int parse_range(const char *text, struct range *ret) {
         uint64_t first, last;
         int r;

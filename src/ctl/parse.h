@@ -8,6 +8,9 @@
 /* A decimal number, nothing else. -EINVAL, -ERANGE. */
 int parse_number(const char *text, uint64_t *ret);
 
+/* A number of bytes, with K, M, G or T for powers of 1024. -EINVAL, -ERANGE. */
+int parse_bytes(const char *text, uint64_t *ret);
+
 /* "A-B" (both inclusive, as in HTTP), "A-", or "-N": the last N bytes. -EINVAL: none of these, or an empty
  * range; -ERANGE. */
 int parse_range(const char *text, struct range *ret);

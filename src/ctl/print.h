@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Bytes from elsewhere, written so that they stay data: for terminals, for lines, for JSON. */
+/* What people and programs are shown. */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-/* Control characters, backslashes and bytes that are no UTF-8 become \n, \\, \x1b and so on. */
-void print_escaped(FILE *out, const void *data, size_t size);
+#include "escape.h"
 
 /* A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD. */
 void print_json_string(FILE *out, const void *data, size_t size);

@@ -44,8 +44,10 @@ void progress_draw(struct progress *progress, uint64_t done, uint64_t done_bytes
         fprintf(stderr, "\r[%s] %3.0f%%  %" PRIu64, bar, part * 100, done);
         if (progress->total > 0)
                 fprintf(stderr, "/%" PRIu64, progress->total);
-        fprintf(stderr, "  %s of %s\033[K", bytes_text(done_bytes, bytes),
-                bytes_text(progress->total_bytes, total_bytes));
+        fprintf(stderr, "  %s", bytes_text(done_bytes, bytes));
+        if (progress->total_bytes > 0)
+                fprintf(stderr, " of %s", bytes_text(progress->total_bytes, total_bytes));
+        fputs("\033[K", stderr);
         progress->shown = true;
         progress->drawn_usec = now;
 }

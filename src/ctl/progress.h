@@ -9,7 +9,7 @@
 struct progress {
         bool enabled;
         bool shown;
-        uint64_t total, total_bytes; /* objects (0: not known) and bytes in all */
+        uint64_t total, total_bytes; /* objects and bytes in all; 0: not known */
         uint64_t drawn_usec;         /* CLOCK_MONOTONIC of the last drawing */
 };
 

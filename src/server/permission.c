@@ -98,9 +98,10 @@ static bool is_news(struct refusals *refusals, uid_t uid, const char *namespace)
 }
 
 static const char *const verb_names[ACCESS_VERB_MAX] = {
-        [ACCESS_GET] = "get",       [ACCESS_STAT] = "stat",   [ACCESS_LIST] = "list",
-        [ACCESS_STATS] = "stats",   [ACCESS_PUT] = "put",     [ACCESS_SET_METADATA] = "set-metadata",
-        [ACCESS_REMOVE] = "remove", [ACCESS_PURGE] = "purge", [ACCESS_RELOAD] = "reload",
+        [ACCESS_GET] = "get",       [ACCESS_STAT] = "stat",     [ACCESS_LIST] = "list",
+        [ACCESS_STATS] = "stats",   [ACCESS_PUT] = "put",       [ACCESS_SET_METADATA] = "set-metadata",
+        [ACCESS_REMOVE] = "remove", [ACCESS_PURGE] = "purge",   [ACCESS_RELOAD] = "reload",
+        [ACCESS_PIN] = "pin",       [ACCESS_VERIFY] = "verify",
 };
 
 void server_log_refusal(struct server *server,

@@ -153,6 +153,11 @@ static enum storage_problem problem_of(int error) {
         }
 }
 
+/* What the disk does not give it may give later: that is not undone. */
+static bool is_lost(int error) {
+        return error != -EIO;
+}
+
 /* First its file goes where it is kept, then the object. */
 static void found_damaged(struct storage_verify *verify, const struct object *object) {
         const struct seen *seen = &object->seen;
@@ -166,7 +171,9 @@ static void found_damaged(struct storage_verify *verify, const struct object *ob
         int r = 0;
 
         blob_path(seen->blob, path);
-        if (verify->config.repair) {
+        if (verify->config.repair && !is_lost(seen->error))
+                finding.repair = seen->error;
+        else if (verify->config.repair) {
                 if (seen->blob != 0 && seen->error != -ENOENT) {
                         r = verify_quarantine(verify, path, quarantine);
                         finding.quarantine = r >= 0 ? quarantine : NULL;

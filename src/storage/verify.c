@@ -95,7 +95,7 @@ void verify_found_file(struct storage_verify *verify, enum storage_problem probl
         verify_found(verify, &finding, path);
 }
 
-/* What the dictionary says. */
+/* What the dictionary says. 1: it can't be read to its end, which was told. */
 static int verify_dictionary(struct storage_verify *verify) {
         int r = verify_records(verify);
 
@@ -114,7 +114,7 @@ static int verify_dictionary(struct storage_verify *verify) {
                                      .repair = verify->config.repair ? r : 0,
                      },
                      NULL);
-        return r;
+        return 1;
 }
 
 static void run(void *userdata) {
@@ -126,10 +126,10 @@ static void run(void *userdata) {
         __atomic_store_n(&verify->progress.total, stats.objects, __ATOMIC_RELAXED);
 
         r = verify_dictionary(verify);
-        if (r >= 0) /* else nobody knows which files belong to it */
+        if (r == 0) /* else nobody knows which files belong to it */
                 r = verify_files(verify);
         if (verify->config.on_done)
-                verify->config.on_done(r, verify->config.userdata);
+                verify->config.on_done(r < 0 ? r : 0, verify->config.userdata);
 }
 
 int storage_verify_begin(struct storage_verify **ret,

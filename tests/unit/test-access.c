@@ -19,6 +19,8 @@ static void test_session(void) {
                 [ACCESS_SET_METADATA] = { -EPERM, 0 },
                 [ACCESS_REMOVE] = { -EPERM, 0 },
                 [ACCESS_PURGE] = { -EPERM, 0 },
+                [ACCESS_PIN] = { -EPERM, -EPERM },
+                [ACCESS_VERIFY] = { -EPERM, -EPERM },
                 [ACCESS_RELOAD] = { -EPERM, -EPERM },
         };
 
@@ -37,6 +39,7 @@ static void test_bus(void) {
                 [ACCESS_LIST] = { -EPERM, 0, -EPERM },   [ACCESS_STATS] = { 0, 0, 0 },
                 [ACCESS_PUT] = { -EPERM, 0, -EPERM },    [ACCESS_SET_METADATA] = { -EPERM, 0, -EPERM },
                 [ACCESS_REMOVE] = { -EPERM, 0, -EPERM }, [ACCESS_PURGE] = { -EPERM, 0, -EPERM },
+                [ACCESS_PIN] = { -EPERM, 0, -EPERM },    [ACCESS_VERIFY] = { -EPERM, 0, -EPERM },
                 [ACCESS_RELOAD] = { 0, 0, -EPERM },
         };
 
