@@ -361,6 +361,18 @@ void accounts_commit(struct accounts *accounts) {
         (void) pthread_mutex_unlock(&accounts->mutex);
 }
 
+void accounts_fit_heat(struct accounts *accounts, uint64_t objects) {
+        struct policy_state state;
+
+        for (size_t i = 0; i < accounts->n; i++)
+                if (accounts->list[i]) {
+                        policy_get_state(accounts->list[i]->policy, &state);
+                        objects += state.queues[POLICY_QUEUE_FREQUENT].objects;
+                }
+
+        heat_table_fit(accounts->heat, objects);
+}
+
 static void set_place(struct record *record, struct policy_place place) {
         record->queue = (uint8_t) place.queue;
         record->position = place.position;

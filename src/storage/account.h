@@ -121,5 +121,9 @@ void accounts_visit(struct accounts *accounts,
                     void *userdata);
 void accounts_get_pinned(struct accounts *accounts, uint64_t *ret_objects, uint64_t *ret_bytes);
 
+/* Sees to it that the heat of so many objects, all there are, can be kept. LFU needs twice the room: it leaves what
+ * is hot unexamined for long. */
+void accounts_fit_heat(struct accounts *accounts, uint64_t objects);
+
 /* By what policies and heat know an object. Any thread. */
 uint64_t accounts_hash(const struct accounts *accounts, const void *uri, size_t uri_size);

@@ -90,7 +90,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
 
         writer->state = batch->state;
         accounts_commit(storage->accounts);
-        heat_table_fit(storage->accounts->heat, writer->state.objects);
+        accounts_fit_heat(storage->accounts, writer->state.objects);
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->change->count += purge->early;
 

@@ -123,7 +123,9 @@ static void cache_put(uint32_t object, uint64_t size, void *userdata) {
         cache->used += size;
         cache->n++;
         if (cache->heats)
-                heat_table_fit(cache->heats, cache->n);
+                heat_table_fit(cache->heats, policy_get_kind(cache->policy) == STORAGE_POLICY_LFU
+                                                             ? 2 * cache->n
+                                                             : cache->n);
 }
 
 /* The sums of the policy are those of what is in the queues. */
