@@ -68,61 +68,76 @@ static void log_cache_unusable(int error, const struct log_field *fields, size_t
                   "%s, the store serves all objects: %m", text);
 }
 
+#define MORE_MAX 40
+
+/* What a client can bring about, so that there may be no end of it. *more: what is to be said of those before. */
+static bool may_log(char more[static MORE_MAX]) {
+        static struct log_ratelimit limit = { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 };
+        unsigned dropped;
+
+        if (!log_ratelimit_pass(&limit, &dropped))
+                return false;
+
+        more[0] = 0;
+        if (dropped > 0)
+                (void) snprintf(more, MORE_MAX, " (%u more not logged)", dropped);
+        return true;
+}
+
 static void on_event(enum storage_event event,
                      const void *uri,
                      size_t uri_size,
                      int error,
                      uint64_t count,
                      void *userdata) {
-        static struct log_ratelimit limit = { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 };
         const char *directory = userdata;
         const struct log_field fields[] = {
                 LOG_FIELD_STRING("OBJMAPPER_STORE", directory),
                 LOG_FIELD("OBJMAPPER_URI", uri, uri_size),
         };
         size_t n_fields = uri ? 2 : 1;
-        unsigned dropped;
+        char more[MORE_MAX];
 
         switch (event) {
         case STORAGE_EVENT_DAMAGED:
-                if (log_ratelimit_pass(&limit, &dropped))
+                if (may_log(more))
                         log_write(LOG_ERR, error, MESSAGE_STORE_DAMAGED, fields, n_fields,
-                                  "Object %.*s is damaged and absent from now on: %m (%u more not logged)",
-                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, dropped);
+                                  "Object %.*s is damaged and absent from now on: %m%s",
+                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, more);
                 break;
         case STORAGE_EVENT_WRITE_FAILED:
-                log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
-                          "The store %s can't be written, changes are refused: %m", directory);
+                if (may_log(more))
+                        log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
+                                  "The store %s can't be written, changes are refused: %m%s", directory,
+                                  more);
                 break;
         case STORAGE_EVENT_WRITE_RECOVERED:
-                log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
-                          "The store %s can be written again.", directory);
+                if (may_log(more))
+                        log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
+                                  "The store %s can be written again.%s", directory, more);
                 break;
         case STORAGE_EVENT_BODY_WRITE_FAILED:
-                if (log_ratelimit_pass(&limit, &dropped))
+                if (may_log(more))
                         log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
-                                  "Bodies can't be written to the store %s, puts of them are refused: %m (%u "
-                                  "more "
-                                  "not logged)",
-                                  directory, dropped);
+                                  "Bodies can't be written to the store %s, puts of them are refused: %m%s",
+                                  directory, more);
                 break;
         case STORAGE_EVENT_BODY_WRITE_RECOVERED:
-                if (log_ratelimit_pass(&limit, &dropped))
+                if (may_log(more))
                         log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
-                                  "Bodies can be written to the store %s again (%u more not logged).",
-                                  directory, dropped);
+                                  "Bodies can be written to the store %s again.%s", directory, more);
                 break;
         case STORAGE_EVENT_READ_FAILED:
-                if (log_ratelimit_pass(&limit, &dropped))
+                if (may_log(more))
                         log_write(LOG_ERR, error, MESSAGE_BODY_UNREADABLE, fields, n_fields,
-                                  "Object %.*s can't be read from the disk: %m (%u more not logged)",
-                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, dropped);
+                                  "Object %.*s can't be read from the disk: %m%s",
+                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, more);
                 break;
         case STORAGE_EVENT_READ_RECOVERED:
-                if (log_ratelimit_pass(&limit, &dropped))
+                if (may_log(more))
                         log_write(LOG_NOTICE, 0, MESSAGE_BODY_READABLE, fields, n_fields,
-                                  "Object %.*s can be read from the disk again (%u more not logged).",
-                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, dropped);
+                                  "Object %.*s can be read from the disk again.%s",
+                                  (int) MIN(uri_size, (size_t) 256), (const char *) uri, more);
                 break;
         case STORAGE_EVENT_VIEW_UNUSABLE:
                 log_write(LOG_WARNING, error, MESSAGE_VIEW_UNUSABLE, fields, n_fields,

@@ -587,6 +587,11 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t 
         if (!env)
                 return -EIO;
 
+        (void) mdb_env_get_fd(env, &fd);
+        on_disk = fstat(fd, &file) < 0 ? 0 : (uint64_t) file.st_blocks * 512;
+        if (dictionary->allocated == 0) /* by who had it open before */
+                dictionary->allocated = on_disk;
+
         r = dictionary_used(dictionary, &used);
         if (r < 0)
                 return r;
@@ -597,9 +602,7 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t 
         if (used + wanted <= dictionary->allocated)
                 return 0;
 
-        (void) mdb_env_get_fd(env, &fd);
         end = dictionary_extent(dictionary);
-        on_disk = fstat(fd, &file) < 0 ? 0 : (uint64_t) file.st_blocks * 512;
 
         /* When it may not grow, what was freed within it may do. */
         if (growth(on_disk, end + wanted) > growth_max)

@@ -6,18 +6,24 @@
 
 #include "store.h"
 
-void storage_note_body_written(struct storage *storage, int error) {
+/* Where it is space that lacks, smaller bodies may still find some: that ends nothing. */
+void storage_note_body_written(struct storage *storage, uint64_t size, int error) {
         struct disk_errors *errors = &storage->disk_errors;
-        bool is_failing = error < 0;
+        uint64_t failed = __atomic_load_n(&errors->failed_size, __ATOMIC_RELAXED);
+        uint64_t now = error == 0 ? NOTHING_FAILED : error == -ENOSPC || error == -EDQUOT ? size : 0;
 
         if (error == -ENOMEM || error == -EMFILE || error == -ENFILE) /* not the disk's */
                 return;
-        if (__atomic_load_n(&errors->is_write_failing, __ATOMIC_RELAXED) != is_failing &&
-            __atomic_exchange_n(&errors->is_write_failing, is_failing, __ATOMIC_RELAXED) != is_failing)
-                storage_tell(storage,
-                             is_failing ? STORAGE_EVENT_BODY_WRITE_FAILED
-                                        : STORAGE_EVENT_BODY_WRITE_RECOVERED,
-                             NULL, 0, error);
+        if (error == 0 ? failed == NOTHING_FAILED || size < failed : now >= failed)
+                return;
+        if (!__atomic_compare_exchange_n(&errors->failed_size, &failed, now, false, __ATOMIC_RELAXED,
+                                         __ATOMIC_RELAXED))
+                return; /* another thread's says as much */
+
+        if (error == 0)
+                storage_tell(storage, STORAGE_EVENT_BODY_WRITE_RECOVERED, NULL, 0, 0);
+        else if (failed == NOTHING_FAILED)
+                storage_tell(storage, STORAGE_EVENT_BODY_WRITE_FAILED, NULL, 0, error);
 }
 
 void storage_note_body_read(

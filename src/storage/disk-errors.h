@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define NOTHING_FAILED UINT64_MAX
 #define UNREADABLE_MAX 64 /* objects whose recovery is told of */
 
 struct disk_errors {
-        bool is_write_failing; /* atomic */
+        uint64_t failed_size; /* atomic: of the smallest body that could not be written */
         pthread_mutex_t mutex;
         uint64_t unreadable[UNREADABLE_MAX]; /* generations */
         size_t n_unreadable;                 /* atomic, written under the mutex */
@@ -18,5 +19,5 @@ struct disk_errors {
 
 struct storage;
 
-/* A body could be written to its file (0), or why not. Any thread. */
-void storage_note_body_written(struct storage *storage, int error);
+/* A body of size bytes could be written to its file (0), or why not. Any thread. */
+void storage_note_body_written(struct storage *storage, uint64_t size, int error);

@@ -382,7 +382,7 @@ int storage_init_with_hooks(struct storage **ret,
                 .dir_fd = -EBADF,
                 .lock_fd = -EBADF,
                 .blobs = BLOBS_INIT,
-                .disk_errors.mutex = PTHREAD_MUTEX_INITIALIZER,
+                .disk_errors = { .failed_size = NOTHING_FAILED, .mutex = PTHREAD_MUTEX_INITIALIZER },
                 .damaged_mutex = PTHREAD_MUTEX_INITIALIZER,
         };
 

@@ -87,7 +87,7 @@ int storage_upload_new(struct storage *storage, uint64_t size, struct storage_up
         if (size > storage->inline_max && size != UINT64_MAX) {
                 r = blob_make(&storage->blobs, &upload->fd, &upload->staged);
                 if (r < 0) {
-                        storage_note_body_written(storage, r);
+                        storage_note_body_written(storage, size, r);
                         return r;
                 }
         } else if (size > 0 && storage->inline_max > 0) {
@@ -101,8 +101,8 @@ int storage_upload_new(struct storage *storage, uint64_t size, struct storage_up
 }
 
 /* An errno of writing its file, which is the disk's. */
-static int upload_failed(struct storage_upload *upload, int error) {
-        storage_note_body_written(upload->storage, error);
+static int upload_failed(struct storage_upload *upload, uint64_t size, int error) {
+        storage_note_body_written(upload->storage, size, error);
         return upload->error = error;
 }
 
@@ -168,7 +168,9 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
                 if (r >= 0)
                         r = write_file(upload, data, size);
                 if (r < 0)
-                        return upload_failed(upload, r);
+                        return upload_failed(upload,
+                                             upload->said == UINT64_MAX ? upload->size + size : upload->said,
+                                             r);
         }
 
         (void) XXH3_64bits_update(upload->hash, data, size);
@@ -187,7 +189,7 @@ int storage_upload_finish_unsynced(struct storage_upload *upload) {
 
         /* Whoever is handed a descriptor may open the file again through /proc, to read it. */
         if (upload->fd >= 0 && fchmod(upload->fd, 0444) < 0)
-                return upload_failed(upload, -errno);
+                return upload_failed(upload, upload->size, -errno);
 
         upload->checksum = XXH3_64bits_digest(upload->hash);
         upload->is_finished = true;
@@ -196,9 +198,9 @@ int storage_upload_finish_unsynced(struct storage_upload *upload) {
 
 int upload_sync(struct storage_upload *upload) {
         if (fdatasync(upload->fd) < 0)
-                return upload_failed(upload, -errno);
+                return upload_failed(upload, upload->size, -errno);
 
-        storage_note_body_written(upload->storage, 0);
+        storage_note_body_written(upload->storage, upload->size, 0);
         upload->is_synced = true;
         return 0;
 }

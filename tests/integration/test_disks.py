@@ -308,5 +308,159 @@ def test_read_only_by_error():
             assert peer.get("small") == bytes_of(1000)
 
 
+class Shelf:
+    """Objects that were put until nothing more could be, and are to be there."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.sizes = {}
+
+    def fill(self, prefix, size, depth=50):
+        """Puts objects of size bytes, so many at a time and in the end each alone, until there is no room. How
+        many."""
+        n = at = 0
+        while True:
+            names = {self.peer.new_id(): f"{prefix}/{at + i}" for i in range(depth)}
+            self.peer.send(*[wire.frame(wire.PUT, id_, wire.uri(name), body_size=size) + self.body(name, size)
+                             for id_, name in names.items()])
+            replies = [self.peer.receive() for _ in range(depth)]
+            assert all(reply.status in (wire.OK, wire.NO_SPACE) for reply in replies), replies
+            stored = {names[reply.id]: size for reply in replies if reply.status == wire.OK}
+            self.sizes.update(stored)
+            n += len(stored)
+            at += depth
+            assert n * size < 1 << 30, "it takes everything"
+            if len(stored) < depth:
+                if depth == 1:
+                    return n
+                depth = 1
+
+    @staticmethod
+    def body(name, size):
+        return bytes_of(size, sum(name.encode()))
+
+    def check(self):
+        for name, size in self.sizes.items():
+            assert self.peer.get(name) == self.body(name, size), name
+
+    def remove(self, names):
+        for at in range(0, len(names), 50):
+            some = {self.peer.new_id(): name for name in names[at:at + 50]}
+            self.peer.send(*[wire.frame(wire.REMOVE, id_, wire.uri(name)) for id_, name in some.items()])
+            for _ in some:
+                reply = self.peer.receive()
+                assert reply.status == wire.OK, reply
+                del self.sizes[some[reply.id]]
+
+    def names(self, prefix):
+        return [name for name in self.sizes if name.startswith(prefix)]
+
+
+class Filler:
+    """A file of somebody else's, made while there is room."""
+
+    def __init__(self, path):
+        self.path = path / "filler"
+        self.path.touch()
+
+    def fill(self):
+        """It takes what is left, to the last byte."""
+        with open(self.path, "ab", buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+                        os.fsync(file.fileno())
+
+    def remove(self):
+        self.path.unlink()
+
+
+@on_both
+def test_full_of_bodies(kind):
+    with disk.Disk(kind, mbytes=64) as disk_, serving(disk_) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            shelf, filler = Shelf(peer), Filler(disk_.path)
+            assert shelf.fill("large", 300000, depth=1) > 50
+            shelf.fill("middle", 20000, depth=1)
+            assert says(daemon, "no bodies") == 1, daemon.log()
+            filler.fill()
+            for _ in range(3):
+                assert put_status(peer, "large/0", bytes_of(300000, 77)) == wire.NO_SPACE
+            assert says(daemon, "no bodies") == 1, daemon.log()
+            shelf.check()
+
+        # Full as it is it starts, serves and removes.
+        daemon.restart()
+        with wire.Peer(daemon.publisher) as peer:
+            shelf.peer = peer
+            shelf.check()
+            assert put_status(peer, "large/0", bytes_of(300000, 77)) == wire.NO_SPACE
+            shelf.remove(shelf.names("large/1"))
+            wait_until(lambda: put_status(peer, "large/1", shelf.body("large/1", 300000)) == wire.OK, "room again")
+            shelf.sizes["large/1"] = 300000
+            shelf.check()
+            assert says(daemon, "bodies again") == 1, daemon.log()
+            filler.remove()
+            shelf.remove(shelf.names(""))
+            wait_until(lambda: shelf.fill("large", 300000, depth=1) > 50, "room for as much as before")
+            shelf.check()
+
+
+def check_full_dictionary(daemon, path):
+    """path: of the file system that the dictionary is on."""
+    with wire.Peer(daemon.publisher) as peer:
+        shelf, filler = Shelf(peer), Filler(path)
+        if path != daemon.store:
+            peer.put("before", bytes_of(100000))
+        assert shelf.fill("small", 1900) > 1000
+        shelf.fill("large", 100000, depth=1)
+        # What is too much at once may find room one by one.
+        told = says(daemon, "no changes")
+        assert told >= 1, daemon.log()
+        filler.fill()
+        for _ in range(3):
+            assert put_status(peer, "new", bytes_of(1900)) == wire.NO_SPACE
+            assert put_status(peer, "new", bytes_of(100000)) == wire.NO_SPACE
+        assert says(daemon, "no changes") == told, daemon.log()
+        shelf.check()
+    daemon.restart()
+    with wire.Peer(daemon.publisher) as peer:
+        shelf.peer = peer
+        shelf.check()
+        shelf.fill("small/more", 1900)
+        # Removals need pages too, to the last object; what they free is used again.
+        names = shelf.names("small")
+        shelf.remove(names[:len(names) // 2])
+        shelf.check()
+        wait_until(lambda: put_status(peer, "small/0", shelf.body("small/0", 1900)) == wire.OK, "room again")
+        shelf.sizes["small/0"] = 1900
+        assert daemon.log().rstrip().endswith("can be written again."), daemon.log()
+        shelf.remove(shelf.names("small"))
+        assert shelf.fill("small", 1900) > 1000
+        assert peer.ask(wire.PURGE, wire.prefix("small/")).count == len(shelf.names("small/"))
+
+
+@on_both
+def test_full_of_small_ones(kind):
+    with disk.Disk(kind, mbytes=64) as disk_, serving(disk_) as daemon:
+        check_full_dictionary(daemon, disk_.path)
+
+
+@on_both
+def test_full_dictionary(kind):
+    """On a file system of its own, while there is room for bodies."""
+    with disk.Disk(kind, mbytes=64) as disk_, Daemon(start=False) as daemon:
+        for folder in (disk_.path / "dictionary", daemon.store / "dictionary"):
+            folder.mkdir(mode=0o700)
+        disk.run("mount", "--bind", disk_.path / "dictionary", daemon.store / "dictionary")
+        try:
+            daemon.start()
+            check_full_dictionary(daemon, disk_.path)
+            daemon.stop()
+        finally:
+            disk.run("umount", "--lazy", daemon.store / "dictionary")
+
+
 if __name__ == "__main__":
     tap.run(globals())
