@@ -111,7 +111,9 @@ def test_dictionary_unreadable(kind):
 
     with BadDisk(kind) as bad, serving(bad) as daemon:
         with wire.Peer(daemon.publisher) as peer:
-            put_all(peer, [(name(i), body(i)) for i in range(2000)])
+            put_all(peer, [(name(i), body(i)) for i in range(2000) if i != 1000])
+            # The last: LMDB leaves remains of pages in those that it writes later.
+            peer.put(name(1000), body(1000))
         bad.fail_reads(MARK)
         remount_cold(daemon, bad)
 
