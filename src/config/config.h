@@ -71,6 +71,8 @@ struct config {
         int durability;             /* Durability=, of puts that do not say: enum config_durability */
         char *cache_path;           /* CachePath=; NULL: none */
         struct config_amount cache_path_max; /* CachePathSize= */
+        uint64_t cache_size;                 /* CacheSize=, bytes of memory */
+        int check_on_fill;                   /* CheckOnFill= */
 
         /* [Server] */
         uint64_t workers;                  /* Workers=; 0: one per processor */

@@ -27,6 +27,8 @@ const struct setting settings[] = {
         STORE("ExpiredKeepSec", "10min", SETTING_TIME, "0", "infinity", expired_keep_usec),
         { "Store", "Durability", "durable", SETTING_WORD, NULL, NULL, offsetof(struct config, durability),
           durabilities },
+        STORE("CacheSize", "128M", SETTING_SIZE, "0", "1T", cache_size),
+        STORE("CheckOnFill", "no", SETTING_BOOL, NULL, NULL, check_on_fill),
         STORE("CachePath", "", SETTING_PATH, NULL, NULL, cache_path),
         STORE("CachePathSize", "80%", SETTING_AMOUNT, NULL, NULL, cache_path_max),
 

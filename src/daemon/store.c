@@ -218,6 +218,13 @@ static struct storage_amount amount_from(const struct config_amount *amount) {
 
 void store_reconfigure(struct storage *storage, const struct config *config) {
         struct storage_amount cache_path_max = amount_from(&config->cache_path_max);
+        int r;
+
+        storage_set_check_on_fill(storage, config->check_on_fill);
+        r = storage_set_cache_size(storage, config->cache_size);
+        if (r < 0)
+                (void) log_errno(LOG_WARNING, r,
+                                 "There is no memory for CacheSize=, nothing is kept in memory: %m");
 
         storage_set_cache_path_max(storage, &cache_path_max);
 }
@@ -232,6 +239,8 @@ int store_open(struct storage **ret, const char *directory, const struct config 
                 .cache_path = config->cache_path,
                 .cache_view = getenv("OBJMAPPER_CACHE_VIEW"),
                 .cache_path_max = amount_from(&config->cache_path_max),
+                .cache_size = config->cache_size,
+                .check_on_fill = config->check_on_fill,
                 .on_event = on_event,
                 .userdata = (void *) directory,
         };

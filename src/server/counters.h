@@ -19,6 +19,7 @@ struct counters {
         uint64_t bytes_received;
         uint64_t puts_aborted;
         uint64_t windows_read;                  /* of files that were not in memory, by jobs */
+        uint64_t lookups_submitted;             /* gets and stats that might have had to wait, to jobs */
         uint64_t statuses[COUNTERS_STATUS_MAX]; /* of replies */
 } __attribute__((aligned(64)));
 

@@ -79,6 +79,7 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("bytes_received", sum.bytes_received, userdata);
         visit("puts_aborted", sum.puts_aborted, userdata);
         visit("windows_read", sum.windows_read, userdata);
+        visit("lookups_submitted", sum.lookups_submitted, userdata);
         visit_array(status_names, ARRAY_SIZE(status_names), sum.statuses, visit, userdata);
 
         storage_get_stats(server->storage, &stats);
@@ -105,6 +106,10 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("store_sweeps", stats.sweeps, userdata);
         visit("store_swept", stats.swept, userdata);
         visit("store_foreign", stats.foreign, userdata);
+        visit("hot_hits", stats.hot_hits, userdata);
+        visit("hot_misses", stats.hot_misses, userdata);
+        visit("hot_bytes", stats.hot_bytes, userdata);
+        visit("hot_objects", stats.hot_objects, userdata);
         visit("fast_hits", stats.fast_hits, userdata);
         visit("fast_misses", stats.fast_misses, userdata);
         visit("fast_bytes", stats.fast_bytes, userdata);

@@ -18,6 +18,7 @@
 
 #define FRAMES_PER_TURN 128
 #define BODIES_AHEAD    4           /* bodies' files that are open while another one is sent */
+#define LOOKUPS_MAX     32          /* gets of a session that may wait for the disk at once */
 #define OUTPUT_CROWDED  (64U << 10) /* bytes of output of a session when all of them have much */
 
 static void attach(struct mail *mail) {
@@ -325,11 +326,11 @@ static bool may_open(const struct session *session) {
         if (output_n_files(session) == 0 && session->n_pending == 0)
                 return true;
 
-        if (session->worker->n_files >= session->limits.worker_files_max)
+        if (session->worker->n_files >= session->limits.worker_files_max || session->n_lookups >= LOOKUPS_MAX)
                 return false;
 
         return session->output_wait == OUTPUT_READY ||
-               (session->output->n_fds == 0 && output_n_bodies(session) < BODIES_AHEAD);
+               (session->output->n_fds == 0 && output_n_bodies(session) + session->n_lookups < BODIES_AHEAD);
 }
 
 static uint64_t output_max(const struct session *session) {

@@ -83,7 +83,7 @@ struct session {
 
         /* Requests begun and not answered. */
         struct request *requests;
-        uint32_t n_pending, n_streams;
+        uint32_t n_pending, n_streams, n_lookups;
         uint64_t reserved; /* bytes that they hold, or that their answers may need */
 
         struct output *output; /* NULL: nothing waits */

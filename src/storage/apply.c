@@ -59,11 +59,20 @@ static uint64_t subtract(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
 }
 
+void writer_touch(struct writer *writer, const void *uri, size_t uri_size) {
+        struct batch *batch = &writer->batch;
+
+        assert(batch->n_touched < TOUCHED_MAX);
+        batch->touched[batch->n_touched++] = hot_hash(writer->storage->hot, uri, uri_size);
+}
+
 int writer_drop_counted(struct writer *writer, MDB_txn *txn, const struct record *record) {
         struct batch *batch = &writer->batch;
         uint64_t blob = record->blob;
         bool is_last;
         int r;
+
+        writer_touch(writer, record->uri, record->uri_size);
 
         batch->state.objects = subtract(batch->state.objects, 1);
         batch->state.bytes = subtract(batch->state.bytes, record->info.size);
@@ -85,8 +94,14 @@ int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record
         return writer_drop_counted(writer, txn, record);
 }
 
-void batch_drop_unreadable(struct batch *batch) {
+void writer_drop_unreadable(struct writer *writer, const struct key *key) {
+        struct batch *batch = &writer->batch;
+
         batch->state.objects = subtract(batch->state.objects, 1);
+        if (key_is_long(key->data, key->size))
+                batch->has_touched_unknown = true;
+        else
+                writer_touch(writer, key->data, key->size);
 }
 
 static int drop_value(struct writer *writer, MDB_txn *txn, const struct place *place) {
@@ -97,7 +112,7 @@ static int drop_value(struct writer *writer, MDB_txn *txn, const struct place *p
         }
 
         if (place->has_value)
-                batch_drop_unreadable(&writer->batch);
+                writer_drop_unreadable(writer, &place->key);
         return 0;
 }
 
@@ -228,6 +243,7 @@ static int apply_set_metadata(struct writer *writer, MDB_txn *txn, struct storag
         if (r < 0)
                 return r;
 
+        writer_touch(writer, change->uri, change->uri_size);
         writer->batch.n_written++;
         change->info = place.record.info;
         return 0;
@@ -258,6 +274,7 @@ static int apply_pin(struct writer *writer, MDB_txn *txn, struct storage_change 
         record.info.pinned = change->info.pinned = is_pinned;
         accounts_enter(accounts, accounts_of(accounts, change->uri, change->uri_size), &record);
 
+        writer_touch(writer, change->uri, change->uri_size);
         writer->batch.n_written++;
         return dictionary_requeue(dictionary, txn, &place.key, &place.record, &record);
 }

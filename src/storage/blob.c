@@ -3,9 +3,13 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 
 #include "cleanup.h"
 #include "folder.h"
@@ -35,6 +39,23 @@ void blob_path(uint64_t blob, char ret[static BLOB_PATH_MAX]) {
 
         *p++ = '/';
         (void) format_hex(p, blob, NAME_DIGITS);
+}
+
+/* There a server is asked, on another machine or in another process. */
+static bool is_remote(int fd) {
+        static const uint32_t magics[] = { FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,
+                                           CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC, CEPH_SUPER_MAGIC,
+                                           V9FS_MAGIC,       AFS_FS_MAGIC };
+        struct statfs fs;
+
+        if (fstatfs(fd, &fs) < 0)
+                return true;
+
+        for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
+                if ((uint32_t) fs.f_type == magics[i])
+                        return true;
+
+        return false;
 }
 
 static int open_folder(int dir_fd, const char *name) {
@@ -86,6 +107,7 @@ int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
         if (blobs->fd < 0)
                 return blobs->fd;
 
+        blobs->is_remote = is_remote(blobs->fd);
         needs_staging = no_tmpfile || !can_make_unnamed(blobs->fd);
         if (!needs_staging && faccessat(dir_fd, "staging", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return 0;
@@ -270,10 +292,24 @@ bool blob_parse_folder(const char *name, uint64_t *ret) {
         return parse_hex(name, FOLDER_DIGITS, ret);
 }
 
-static int open_checked(int dir_fd, const char *path, uint64_t size, int flags) {
-        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags);
+/* Only when the kernel has all of the path in memory. */
+static int open_cached(int dir_fd, const char *path, int flags) {
+        struct open_how how = { .flags = (uint64_t) flags, .resolve = RESOLVE_CACHED };
+        int fd = (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+
+        /* Where there is no such call (valgrind knows none) nothing can be said: it has to wait then. */
+        return fd >= 0 || (errno != EAGAIN && errno != ENOSYS && errno != EINVAL && errno != EPERM)
+                               ? fd
+                               : -EINPROGRESS;
+}
+
+static int open_checked(int dir_fd, const char *path, uint64_t size, int flags, bool nowait) {
+        int all = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags;
+        _cleanup_close_ int fd = nowait ? open_cached(dir_fd, path, all) : openat(dir_fd, path, all);
         struct stat st;
 
+        if (fd == -EINPROGRESS)
+                return fd;
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size != size)
@@ -282,15 +318,20 @@ static int open_checked(int dir_fd, const char *path, uint64_t size, int flags) 
         return TAKE_FD(fd);
 }
 
-int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size) {
+int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait) {
         char path[BLOB_PATH_MAX];
         int fd;
 
+        if (nowait && blobs->is_remote)
+                return -EINPROGRESS;
+
         blob_path(blob, path);
         if (blobs->view_fd < 0 || __atomic_load_n(&blobs->is_view_lost, __ATOMIC_RELAXED))
-                return open_checked(blobs->fd, path, size, 0);
+                return open_checked(blobs->fd, path, size, 0, nowait);
 
-        fd = open_checked(blobs->view_fd, path, size, 0);
+        fd = open_checked(blobs->view_fd, path, size, 0, nowait);
+        if (nowait && fd == -ENOENT)
+                return -EINPROGRESS; /* to be looked into by who may wait */
         if (fd != -ENOENT || faccessat(blobs->fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return fd;
 
@@ -303,6 +344,6 @@ int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size) {
 
         blob_path(blob, path);
         /* The owner's and root's alone; a FIFO in the file's place must not block. */
-        fd = open_checked(blobs->fd, path, size, O_NOATIME | O_NONBLOCK);
-        return fd == -EPERM ? open_checked(blobs->fd, path, size, O_NONBLOCK) : fd;
+        fd = open_checked(blobs->fd, path, size, O_NOATIME | O_NONBLOCK, false);
+        return fd == -EPERM ? open_checked(blobs->fd, path, size, O_NONBLOCK, false) : fd;
 }

@@ -15,6 +15,7 @@ struct blobs {
         int fd;            /* the folder of all blobs */
         int view_fd;       /* the same, read-only, to open bodies through; -EBADF: none */
         bool is_view_lost; /* atomic: the view is not to be used any more */
+        bool is_remote;    /* opening a file asks somebody else, whatever is in memory */
         int staging_fd;    /* where files are made that can't be made without a name; -EBADF: not needed */
         uint64_t n_staged; /* atomic */
         bool is_volatile;  /* names need not outlive the machine's power: they are not synced */
@@ -67,8 +68,8 @@ bool blob_parse_folder(const char *name, uint64_t *ret);
 
 /* Opens a body of size bytes: O_RDONLY, a description of its own. Any thread. -ENOENT: there is none.
  * -EMSGSIZE: it is no file of that size. -EXDEV: it is there, but not in the view, which is to be given up.
- */
-int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size);
+ * nowait: -EINPROGRESS when the disk would have to be asked. */
+int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait);
 /* The same for the store's own reading: not through the view, and it does not count as an access. */
 int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size);
 

@@ -632,6 +632,17 @@ uint64_t dictionary_map_size(const struct dictionary *dictionary) {
         return environment_map_size(dictionary->environment);
 }
 
+int dictionary_get_file(struct dictionary *dictionary, int *ret_fd, size_t *ret_size) {
+        MDB_env *env = environment_get(dictionary->environment);
+        MDB_envinfo info;
+        MDB_stat st;
+
+        (void) mdb_env_info(env, &info);
+        (void) mdb_env_stat(env, &st);
+        *ret_size = (info.me_last_pgno + 1) * st.ms_psize;
+        return environment_errno(mdb_env_get_fd(env, ret_fd));
+}
+
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret) {
         const MDB_dbi dbis[] = { 0 /* the free list */, 1 /* the names */,   dictionary->objects,
                                  dictionary->meta,      dictionary->live,    dictionary->due,

@@ -164,6 +164,10 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t 
 const uint8_t *dictionary_map(const struct dictionary *dictionary);
 uint64_t dictionary_map_size(const struct dictionary *dictionary);
 
+/* The dictionary's file, borrowed, and its bytes that may have pages in use. For who has a transaction, until that
+ * ends. */
+int dictionary_get_file(struct dictionary *dictionary, int *ret_fd, size_t *ret_size);
+
 /* Bytes of the pages in use. */
 int dictionary_used(struct dictionary *dictionary, uint64_t *ret);
 

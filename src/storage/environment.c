@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 #include "macro.h"
+#include "thread-slot.h"
 
 #define READERS_MAX  1000 /* transactions at once */
 #define READER_TABLE (READERS_MAX * 64 + 4096)
 #define TABLES_MAX   8
-#define POOL_SLOTS   64
 #define OPEN_TRIES   100
 #define REST_NSEC    (1000 * 1000)
 
@@ -33,7 +33,7 @@ struct environment {
         size_t n_tables;
         bool is_in_doubt; /* the writer's: since a commit failed */
         bool is_shut;     /* atomic: readers wait */
-        struct slot pool[POOL_SLOTS];
+        struct slot pool[THREAD_SLOTS];
 };
 
 int environment_errno(int r) {
@@ -81,7 +81,7 @@ static int allocate_reader_table(const char *path) {
 }
 
 static void close_env(struct environment *environment) {
-        for (size_t i = 0; i < POOL_SLOTS; i++)
+        for (size_t i = 0; i < THREAD_SLOTS; i++)
                 mdb_txn_abort(TAKE_PTR(environment->pool[i].txn));
 
         if (environment->env)
@@ -208,7 +208,7 @@ static void rest(void) {
 static int64_t count_reads(struct environment *environment) {
         int64_t n = 0;
 
-        for (size_t i = 0; i < POOL_SLOTS; i++)
+        for (size_t i = 0; i < THREAD_SLOTS; i++)
                 n += __atomic_load_n(&environment->pool[i].n_reads, __ATOMIC_SEQ_CST);
         return n;
 }
@@ -286,11 +286,9 @@ static int end_doubt(struct environment *environment) {
         return r;
 }
 
-/* A thread comes back to its own slot most of the time: the address of one of its variables tells it. */
+/* A thread comes back to its own slot most of the time. */
 static struct slot *own_slot(struct environment *environment) {
-        static __thread char here;
-
-        return &environment->pool[((uintptr_t) &here >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 58];
+        return &environment->pool[thread_slot()];
 }
 
 static void enter(struct environment *environment, struct slot *slot) {

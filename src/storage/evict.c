@@ -7,7 +7,7 @@
 #include "macro.h"
 #include "writer.h"
 
-#define WRITE_MAX (4 * BATCH_MAX) /* records looked at in one transaction */
+#define WRITE_MAX TOUCHED_MAX /* records looked at in one transaction */
 #define SLACK     1024 /* a full store is emptied by one part in so many more, not to be back at once */
 
 static uint64_t add(uint64_t a, uint64_t b) {

@@ -81,28 +81,30 @@ static uint64_t tick(struct fast *fast) {
 
 /* ---- for getters and the writer ---- */
 
-static int open_copy(struct fast *fast, uint64_t blob, uint64_t size) {
+static int open_copy(struct fast *fast, uint64_t blob, uint64_t size, bool nowait) {
         struct blobs *blobs = &fast->folder.blobs;
-        int fd = blob_open(blobs, blob, size);
+        int fd = blob_open(blobs, blob, size, nowait);
 
         if (fd == -EXDEV) /* or it was removed and made anew in between */
-                fd = blob_open(blobs, blob, size);
+                fd = blob_open(blobs, blob, size, nowait);
         if (fd != -EXDEV)
                 return fd;
 
         if (!__atomic_exchange_n(&blobs->is_view_lost, true, __ATOMIC_RELAXED))
                 storage_tell(fast->storage, STORAGE_EVENT_CACHE_VIEW_UNUSABLE, NULL, 0, fd);
-        return blob_open(blobs, blob, size);
+        return blob_open(blobs, blob, size, nowait);
 }
 
-int fast_open(struct fast *fast, uint64_t blob, uint64_t size) {
+int fast_open(struct fast *fast, uint64_t blob, uint64_t size, bool nowait) {
         uint64_t now = tick(fast);
         struct storage_stats *stats = &fast->storage->stats;
         bool is_ready = fast_table_touch(&fast->table, blob, now);
         int fd = -ENOENT;
 
         if (is_ready)
-                fd = open_copy(fast, blob, size);
+                fd = open_copy(fast, blob, size, nowait);
+        if (fd == -EINPROGRESS)
+                return fd;
         stats_add(fd >= 0 ? &stats->fast_hits : &stats->fast_misses, 1);
         if (fd >= 0)
                 return fd;
@@ -398,7 +400,7 @@ static int make_file(struct fast *fast, const struct job *job, int from) {
 
 /* As copy_bytes(). */
 static int try_copy(struct fast *fast, const struct job *job) {
-        _cleanup_close_ int from = blob_open(&fast->storage->blobs, job->copy->blob, job->info.size);
+        _cleanup_close_ int from = blob_open(&fast->storage->blobs, job->copy->blob, job->info.size, false);
         uint64_t bytes = bytes_of(job->info.size);
         int r;
 

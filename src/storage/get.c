@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <xxhash.h>
 
 #include "clock.h"
 #include "macro.h"
 #include "store.h"
 #include "writer.h"
+
+#define CHECK_SIZE ((size_t) 64 << 10) /* bytes of a body that are read at once to be checked */
 
 void storage_object_done(struct storage_object *object) {
         close_fdp(&object->fd);
@@ -13,90 +17,162 @@ void storage_object_done(struct storage_object *object) {
         *object = STORAGE_OBJECT_INIT;
 }
 
-/* What a lookup finds: the object without its file. */
-struct found {
-        struct key key;
-        uint64_t blob; /* 0: the body is in the object */
+/* A get on its way. */
+struct get {
+        struct storage *storage;
+        const void *uri;
+        size_t uri_size;
+        unsigned flags;
+        const struct storage_etag *known;
+        struct storage_object *object;
+
+        uint64_t hash;
+        bool is_past_hot; /* it is no use to ask the hot table (again) */
+        bool is_hot;      /* the hot table knew it */
+        bool is_new;      /* a put that is not committed yet */
+        bool is_worthy;   /* of being put there */
+        uint64_t moment;  /* before the dictionary was read */
+        struct hot_found found;
+        struct key key; /* of a long URI, when the dictionary was read */
+        uint64_t vanished;
 };
 
-static int fill(struct storage *storage, const struct record *record, struct storage_object *object) {
-        size_t body_size = record->blob == 0 ? record->info.size : 0;
-        size_t size = record->metadata_size + body_size;
-        uint8_t *p = object->buffer;
+static bool may_wait(const struct get *get) {
+        return !(get->flags & STORAGE_GET_NOWAIT);
+}
 
-        if (size > object->buffer_size) {
-                p = realloc(object->buffer, size);
-                if (!p)
-                        return -ENOMEM;
+static bool is_checking(const struct get *get) {
+        return get->flags & STORAGE_GET_OPEN &&
+               __atomic_load_n(&get->storage->check_on_fill, __ATOMIC_RELAXED);
+}
 
-                object->buffer = p;
-                object->buffer_size = size;
-        }
+/* Bytes of a file's body that are taken from memory, or to it. */
+static uint64_t small_max(const struct get *get) {
+        return MIN(get->object->body_max, (uint64_t) HOT_BODY_MAX);
+}
 
-        if (size > 0) /* the one follows the other in the record too */
-                memcpy(p, record->metadata, size);
-        else if (!p)
-                p = (uint8_t *) ""; /* an empty body is a body */
+static struct tally *tally_of(struct storage *storage) {
+        return &storage->tallies[thread_slot()];
+}
 
-        object->info = record->info;
-        object->info.etag.store_id = storage->id;
-        object->metadata = p;
-        object->metadata_size = record->metadata_size;
-        object->body = record->blob == 0 ? p + record->metadata_size : NULL;
+/* Room for metadata and body in the object's own memory; what is in it stays. */
+static int make_room(struct storage_object *object, size_t size) {
+        uint8_t *p;
+
+        if (size <= object->buffer_size)
+                return 0;
+
+        p = realloc(object->buffer, size);
+        if (!p)
+                return -ENOMEM;
+
+        if (object->metadata_size > 0)
+                object->metadata = p;
+        object->buffer = p;
+        object->buffer_size = size;
         return 0;
 }
 
-struct fill_from {
-        struct storage *storage;
-        struct storage_object *object;
-        struct found *found;
-};
-
-static int fill_from_overlay(const struct record *record, void *userdata) {
-        struct fill_from *from = userdata;
-
-        /* A longer URI's key is not known before the commit: the gets until then are not counted. */
-        from->found->key.size = 0;
-        if (record->uri_size <= KEY_MAX) {
-                memcpy(from->found->key.data, record->uri, record->uri_size);
-                from->found->key.size = record->uri_size;
-        }
-        from->found->blob = record->blob;
-        return fill(from->storage, record, from->object);
-}
-
-static int look_up(struct storage *storage,
-                   const void *uri,
-                   size_t uri_size,
-                   struct storage_object *object,
-                   struct found *ret) {
-        struct record record;
-        MDB_txn *txn;
+static int fill(struct get *get, const struct record *record) {
+        struct storage_object *object = get->object;
+        size_t body_size = record->blob == 0 ? record->info.size : 0;
+        size_t size = record->metadata_size + body_size;
         int r;
 
-        r = overlay_find(storage->overlay, uri, uri_size, fill_from_overlay,
-                         &(struct fill_from){ storage, object, ret });
-        if (r != -ENOENT)
-                return r;
-
-        r = dictionary_read_begin(storage->dictionary, &txn);
+        r = make_room(object, size);
         if (r < 0)
                 return r;
 
-        r = dictionary_find(storage->dictionary, txn, uri, uri_size, &ret->key, &record);
-        if (r >= 0) {
-                r = fill(storage, &record, object);
-                ret->blob = record.blob;
+        if (size > 0) /* the one follows the other in the record too */
+                memcpy(object->buffer, record->metadata, size);
+
+        object->info = record->info;
+        object->info.etag.store_id = get->storage->id;
+        object->metadata = object->buffer ?: (uint8_t *) ""; /* an empty body is a body */
+        object->metadata_size = record->metadata_size;
+        object->body = record->blob == 0 ? object->metadata + record->metadata_size : NULL;
+        return 0;
+}
+
+static int fill_from_overlay(const struct record *record, void *userdata) {
+        struct get *get = userdata;
+
+        get->found.blob = record->blob;
+        get->found.is_checked = record->blob == 0;
+        return fill(get, record);
+}
+
+static bool is_resident(const struct get *get) {
+        int hooked = get->storage->hooks.is_resident;
+
+        return hooked != 0 ? hooked > 0 : resident_is(get->storage->resident);
+}
+
+static int look_up(struct get *get) {
+        struct dictionary *dictionary = get->storage->dictionary;
+        struct record record;
+        uint64_t begun = 0;
+        MDB_txn *txn;
+        int r;
+
+        if (!may_wait(get)) {
+                if (!is_resident(get))
+                        return -EINPROGRESS;
+                begun = resident_begin();
         }
 
-        dictionary_read_end(storage->dictionary, txn);
+        get->moment = hot_moment(get->storage->hot, get->hash);
+        r = dictionary_read_begin(dictionary, &txn);
+        if (r < 0)
+                return r;
+
+        r = dictionary_find(dictionary, txn, get->uri, get->uri_size, &get->key, &record);
+        if (r >= 0) {
+                r = fill(get, &record);
+                get->found.blob = record.blob;
+                get->found.is_checked = record.blob == 0;
+                if (get->uri_size > KEY_MAX)
+                        memcpy(get->found.key_tail, get->key.data + KEY_HEAD, KEY_TAIL);
+        }
+
+        dictionary_read_end(dictionary, txn);
+        if (!may_wait(get))
+                resident_end(get->storage->resident, begun);
 
         if (r == -EBADMSG) {
-                storage_report_damage(storage, uri, uri_size, 0, r);
+                storage_report_damage(get->storage, get->uri, get->uri_size, 0, r);
                 return -ENOENT;
         }
 
         return r;
+}
+
+/* Fills the object with what is known of it. */
+static int find(struct get *get) {
+        const struct hot_want want = {
+                .body_max = get->flags & STORAGE_GET_OPEN ? small_max(get) : 0,
+                .is_checked = is_checking(get),
+                .is_counted = get->flags & STORAGE_GET_OPEN,
+        };
+        int r;
+
+        get->is_hot = get->is_new = false;
+        r = overlay_find(get->storage->overlay, get->uri, get->uri_size, fill_from_overlay, get);
+        if (r != -ENOENT) {
+                get->is_new = true;
+                return r;
+        }
+
+        if (!get->is_past_hot) {
+                r = hot_get(get->storage->hot, get->hash, get->uri, get->uri_size, &want, get->object,
+                            &get->found);
+                get->is_hot = r > 0;
+                if (r != 0)
+                        return r;
+        }
+
+        r = look_up(get);
+        return r >= 0 || r == -ENOENT || r == -ENOMEM || r == -EAGAIN || r == -EINPROGRESS ? r : -EIO;
 }
 
 static bool is_expired(struct storage *storage, const struct storage_info *info) {
@@ -108,23 +184,33 @@ static bool is_known(const struct storage_etag *known, const struct storage_etag
                known->metadata_version == etag->metadata_version;
 }
 
-static void count_hit(struct storage *storage,
-                      const void *uri,
-                      size_t uri_size,
-                      const struct key *key,
-                      struct storage_info *info) {
+/* The one place where a get that found its object is counted. */
+static void count_hit(struct get *get) {
+        struct storage *storage = get->storage;
+        struct storage_info *info = &get->object->info;
         /* The coarse clock is cheap and some milliseconds behind: nothing is used before it was stored. */
         uint64_t used_usec = MAX(clock_usec(CLOCK_REALTIME_COARSE), info->stored_usec);
+        const void *key = get->uri;
+        size_t key_size = get->uri_size;
 
-        stats_add(&storage->stats.hits, 1);
-        heat_table_touch(storage->accounts->heat, accounts_hash(storage->accounts, uri, uri_size));
-        if (key->size > 0 && usage_count(storage->usage, key, used_usec, info))
+        stats_add(&tally_of(storage)->hits, 1);
+        heat_table_touch(storage->accounts->heat, accounts_hash(storage->accounts, get->uri, get->uri_size));
+        if (key_size > KEY_MAX && get->is_new) /* its key is not known before the commit */
+                return;
+
+        if (key_size > KEY_MAX) {
+                memcpy(get->key.data, get->uri, KEY_HEAD);
+                memcpy(get->key.data + KEY_HEAD, get->found.key_tail, KEY_TAIL);
+                key = get->key.data;
+                key_size = KEY_MAX;
+        }
+
+        if (usage_count(storage->usage, key, key_size, get->hash, used_usec, info))
                 writer_expect_usage(storage->writer);
 }
 
-static int open_blob(struct storage *storage, uint64_t blob, uint64_t size) {
-        int fd = blob_open(&storage->blobs, blob, size);
-
+static int open_blob(struct storage *storage, uint64_t blob, uint64_t size, bool nowait) {
+        int fd = blob_open(&storage->blobs, blob, size, nowait);
         if (fd != -EXDEV)
                 return fd;
 
@@ -132,24 +218,27 @@ static int open_blob(struct storage *storage, uint64_t blob, uint64_t size) {
         if (!__atomic_exchange_n(&storage->blobs.is_view_lost, true, __ATOMIC_RELAXED))
                 storage_tell(storage, STORAGE_EVENT_VIEW_UNUSABLE, NULL, 0, -EXDEV);
 
-        return blob_open(&storage->blobs, blob, size);
+        return blob_open(&storage->blobs, blob, size, nowait);
 }
 
-static int open_body(struct storage *storage,
-                     uint64_t blob,
-                     const void *uri,
-                     size_t uri_size,
-                     struct storage_object *object) {
-        int fd = storage->fast ? fast_open(storage->fast, blob, object->info.size) : -ENOENT;
+static int open_body(struct get *get) {
+        const struct storage_info *info = &get->object->info;
+        struct storage *storage = get->storage;
+        uint64_t blob = get->found.blob;
+        int fd = -ENOENT;
 
-        if (fd >= 0) {
-                object->copy = blob;
+        if (storage->hooks.before_open)
+                storage->hooks.before_open(storage->hooks.userdata);
+
+        if (storage->fast)
+                fd = fast_open(storage->fast, blob, info->size, !may_wait(get));
+        get->object->copy = fd >= 0 ? blob : 0;
+        if (fd >= 0 || fd == -EINPROGRESS)
                 return fd;
-        }
 
-        fd = open_blob(storage, blob, object->info.size);
+        fd = open_blob(storage, blob, info->size, !may_wait(get));
         if (fd >= 0 && storage->fast)
-                fast_want(storage->fast, blob, &object->info, uri, uri_size);
+                fast_want(storage->fast, blob, info, get->uri, get->uri_size);
         return fd;
 }
 
@@ -160,7 +249,205 @@ int storage_open_original(struct storage *storage, uint64_t copy, int fd) {
                 return -errno;
 
         fast_drop(storage->fast, copy);
-        return open_blob(storage, copy, (uint64_t) st.st_size);
+        return open_blob(storage, copy, (uint64_t) st.st_size, false);
+}
+
+/* Reads size bytes. -EMSGSIZE: there are fewer. -EINPROGRESS: they are not in memory. */
+static int read_at(int fd, void *buffer, size_t size, uint64_t offset, bool nowait) {
+        for (size_t done = 0; done < size;) {
+                struct iovec part = { (uint8_t *) buffer + done, size - done };
+                ssize_t n = preadv2(fd, &part, 1, (off_t) (offset + done), nowait ? RWF_NOWAIT : 0);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return nowait && (errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS)
+                                               ? -EINPROGRESS
+                                               : -errno;
+                if (n == 0)
+                        return -EMSGSIZE;
+                done += (size_t) n;
+        }
+
+        return 0;
+}
+
+/* Has a small body in the object's memory, and nothing open any more. */
+static int load_body(struct get *get) {
+        struct storage_object *object = get->object;
+        size_t size = (size_t) object->info.size;
+        uint8_t *body;
+        int r;
+
+        r = make_room(object, object->metadata_size + size);
+        if (r < 0)
+                return r;
+
+        body = object->buffer + object->metadata_size;
+        r = read_at(object->fd, body, size, 0, !may_wait(get));
+        if (r < 0)
+                return r;
+        if (XXH3_64bits(body, size) != object->info.checksum)
+                return -EILSEQ;
+        storage_note_body_read(get->storage, get->uri, get->uri_size, object->info.etag.generation, 0);
+
+        close_fdp(&object->fd);
+        object->copy = 0;
+        object->body = body;
+        get->found.is_checked = true;
+        return 0;
+}
+
+/* Reads the whole of a body; nothing of it is kept. */
+static int check_body(struct get *get) {
+        const struct storage_info *info = &get->object->info;
+        uint8_t buffer[CHECK_SIZE];
+        XXH3_state_t *hash;
+        int r = 0;
+
+        if (!may_wait(get) && info->size > HOT_BODY_MAX)
+                return -EINPROGRESS;
+
+        hash = XXH3_createState();
+        if (!hash)
+                return -ENOMEM;
+
+        (void) XXH3_64bits_reset(hash);
+        for (uint64_t at = 0; at < info->size && r >= 0;) {
+                size_t size = (size_t) MIN(info->size - at, (uint64_t) CHECK_SIZE);
+
+                r = read_at(get->object->fd, buffer, size, at, !may_wait(get));
+                (void) XXH3_64bits_update(hash, buffer, r < 0 ? 0 : size);
+                at += size;
+        }
+        if (r >= 0 && XXH3_64bits_digest(hash) != info->checksum)
+                r = -EILSEQ;
+        (void) XXH3_freeState(hash);
+
+        if (r >= 0)
+                storage_note_body_read(get->storage, get->uri, get->uri_size, info->etag.generation, 0);
+        get->found.is_checked = r >= 0;
+        return r;
+}
+
+/* Only what is asked for again is worth it. */
+static void note(struct get *get) {
+        if (!get->is_hot && !get->is_new && !get->is_worthy)
+                get->is_worthy = hot_note(get->storage->hot, get->hash);
+}
+
+/* Of a body that is not in memory: opened, and read when that is wanted. */
+static int provide_body(struct get *get) {
+        struct storage_object *object = get->object;
+        int r;
+
+        r = object->fd = open_body(get);
+        if (r < 0)
+                return r;
+
+        note(get);
+        if (get->is_worthy && object->info.size <= small_max(get))
+                return load_body(get);
+        if (is_checking(get) && !get->found.is_checked) {
+                get->is_worthy = true; /* so that it is not read again */
+                return check_body(get);
+        }
+
+        return 0;
+}
+
+static void put_hot(struct get *get) {
+        struct storage *storage = get->storage;
+
+        if (get->is_hot || get->is_new || !get->is_worthy)
+                return;
+
+        if (storage->hooks.before_put)
+                storage->hooks.before_put(storage->hooks.userdata);
+        hot_put(storage->hot, get->hash, get->moment, get->uri, get->uri_size, get->object, &get->found);
+}
+
+/* What was looked up is to be served. Returns as storage_get(), or 2: it is to be looked up again. */
+static int serve(struct get *get) {
+        struct storage_object *object = get->object;
+        int r = 0;
+
+        if (get->found.blob == 0)
+                note(get);
+        else
+                r = provide_body(get);
+
+        if (r >= 0) {
+                put_hot(get);
+                return 0;
+        }
+
+        close_fdp(&object->fd);
+        object->body = NULL;
+
+        if (object->copy != 0 && r != -EINPROGRESS) { /* the store has it too */
+                fast_drop(get->storage->fast, object->copy);
+                object->copy = 0;
+                return 2;
+        }
+
+        if (r == -ENOENT || r == -EMSGSIZE || r == -EILSEQ) {
+                uint64_t generation = object->info.etag.generation;
+
+                get->is_past_hot = true;
+                if (get->is_hot)
+                        hot_drop(get->storage->hot, get->hash, generation);
+                else if (get->vanished == generation) {
+                        storage_report_damage(get->storage, get->uri, get->uri_size, generation, r);
+                        return -ENOENT;
+                } else
+                        get->vanished = generation;
+
+                return 2; /* replaced or removed since the lookup, unless it is still the same one */
+        }
+
+        if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EINPROGRESS)
+                return r;
+
+        storage_note_body_read(get->storage, get->uri, get->uri_size, object->info.etag.generation, r);
+        return -EIO;
+}
+
+static int run(struct get *get) {
+        struct storage_object *object = get->object;
+        int r;
+
+        do {
+                r = find(get);
+                if (r < 0)
+                        return r;
+
+                if (!(get->flags & STORAGE_GET_STALE) && is_expired(get->storage, &object->info)) {
+                        object->body = NULL;
+                        return -ESTALE;
+                }
+
+                if (!(get->flags & STORAGE_GET_OPEN)) {
+                        usage_add(get->storage->usage, &object->info);
+                        return is_known(get->known, &object->info.etag);
+                }
+
+                if (is_known(get->known, &object->info.etag)) {
+                        note(get);
+                        put_hot(get);
+                        r = 1;
+                } else if (get->is_hot && get->found.is_lacking) {
+                        get->is_past_hot = get->is_worthy = true;
+                        r = 2;
+                } else if (get->is_hot && object->body)
+                        r = 0;
+                else
+                        r = serve(get);
+        } while (r == 2);
+
+        if (r >= 0)
+                count_hit(get);
+        return r;
 }
 
 int storage_get(struct storage *storage,
@@ -169,8 +456,7 @@ int storage_get(struct storage *storage,
                 unsigned flags,
                 const struct storage_etag *known,
                 struct storage_object *object) {
-        uint64_t vanished = 0;
-        struct found found;
+        struct get get;
         int r;
 
         assert(storage);
@@ -185,45 +471,24 @@ int storage_get(struct storage *storage,
         if (!is_uri(uri, uri_size))
                 return -EINVAL;
 
-        if (flags & STORAGE_GET_OPEN)
-                stats_add(&storage->stats.gets, 1);
+        /* Not all of it needs to be zeroed. */
+        get.storage = storage;
+        get.uri = uri;
+        get.uri_size = uri_size;
+        get.flags = flags;
+        get.known = known;
+        get.object = object;
+        get.hash = hot_hash(storage->hot, uri, uri_size);
+        get.is_past_hot = get.is_worthy = false;
+        get.vanished = 0;
 
-        for (;;) {
-                r = look_up(storage, uri, uri_size, object, &found);
-                if (r < 0)
-                        return r == -ENOENT || r == -ENOMEM || r == -EAGAIN ? r : -EIO;
+        r = run(&get);
+        if (flags & STORAGE_GET_OPEN && r != -EINPROGRESS) {
+                struct tally *tally = tally_of(storage);
 
-                if (!(flags & STORAGE_GET_STALE) && is_expired(storage, &object->info)) {
-                        object->body = NULL;
-                        return -ESTALE;
-                }
-
-                r = is_known(known, &object->info.etag);
-                if (!(flags & STORAGE_GET_OPEN)) {
-                        usage_add(storage->usage, &object->info);
-                        return r;
-                }
-
-                if (r == 0 && found.blob != 0)
-                        r = object->fd = open_body(storage, found.blob, uri, uri_size, object);
-                if (r >= 0) {
-                        count_hit(storage, uri, uri_size, &found.key, &object->info);
-                        return object->fd >= 0 ? 0 : r;
-                }
-
-                object->fd = -EBADF;
-                if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
-                        return r;
-                if (r != -ENOENT && r != -EMSGSIZE) {
-                        storage_note_body_read(storage, uri, uri_size, object->info.etag.generation, r);
-                        return -EIO;
-                }
-
-                /* Replaced or removed since the lookup, unless it is still the same one. */
-                if (object->info.etag.generation == vanished) {
-                        storage_report_damage(storage, uri, uri_size, vanished, r);
-                        return -ENOENT;
-                }
-                vanished = object->info.etag.generation;
+                stats_add(&tally->gets, 1);
+                stats_add(get.is_hot ? &tally->hot_hits : &tally->hot_misses, 1);
         }
+
+        return r;
 }

@@ -64,7 +64,7 @@ static int remove_some(struct writer *writer, MDB_txn *txn, struct purge *purge)
                         break;
 
                 if (r == -EBADMSG && is_covered_by_key(&walk))
-                        batch_drop_unreadable(&writer->batch);
+                        writer_drop_unreadable(writer, &walk.last);
                 else if (r > 0 && covers(purge, &record)) {
                         r = writer_drop(writer, txn, &record);
                         if (r < 0)

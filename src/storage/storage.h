@@ -36,8 +36,9 @@ enum storage_policy {
 /* What the store has to tell that is no call's result. Called from any thread, one that is in a call to the
  * store included; must not call back. */
 enum storage_event {
-        STORAGE_EVENT_DAMAGED,      /* a body is missing (-ENOENT) or has a wrong size (-EMSGSIZE), or the
-                                       record can't be read (-EBADMSG): the object is absent from now on */
+        STORAGE_EVENT_DAMAGED,      /* a body is missing (-ENOENT), has a wrong size (-EMSGSIZE) or wrong bytes
+                                       (-EILSEQ), or the record can't be read (-EBADMSG): the object is absent
+                                       from now on */
         STORAGE_EVENT_WRITE_FAILED, /* a transaction failed: error says why; once per change of state */
         STORAGE_EVENT_WRITE_RECOVERED,
         STORAGE_EVENT_BODY_WRITE_FAILED, /* a body can't be written to a file: error says why; once per change
@@ -98,6 +99,8 @@ struct storage_config {
         size_t inline_max;     /* bodies up to this many bytes live in the dictionary; SIZE_MAX: the default,
                                   2,000 */
         uint64_t object_max;   /* bytes of one body; 0: no limit */
+        uint64_t cache_size;   /* bytes of memory for the hot table; 0: there is none */
+        bool check_on_fill;    /* no body is served that this process has not read and found right */
         uint64_t expired_keep_usec; /* an expired object is cleared so long after; UINT64_MAX: never */
         struct storage_limits limits;
         const char *cache_path; /* a folder on a faster file system for copies of bodies that are got often; it
@@ -156,10 +159,12 @@ bool storage_is_mapped(struct storage *storage, const void *address);
 /* What a get brings. Zero it (STORAGE_OBJECT_INIT) before the first use and keep it for the next get: its
  * buffer is used again. One thread at a time. */
 struct storage_object {
+        uint64_t body_max; /* the caller's to set: a file's body of up to so many bytes may come in memory, if it
+                              happens to be there; 0: none */
         struct storage_info info;
         const uint8_t *metadata; /* borrowed until the next use of the struct */
         size_t metadata_size;
-        const uint8_t *body; /* a body that lives in the dictionary, borrowed likewise; NULL: in a file */
+        const uint8_t *body; /* a body in memory, borrowed likewise; NULL: in a file */
         int fd; /* the body's file: open, O_RDONLY, offset 0, a description of its own; -EBADF otherwise */
         uint64_t copy;      /* fd is the copy of this number at cache_path; 0: it is none */
         uint8_t *buffer;    /* private */
@@ -173,6 +178,7 @@ void storage_object_done(struct storage_object *object);
 
 #define STORAGE_GET_OPEN  (1U << 0) /* open the body's file and count a hit */
 #define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome, as long as it is kept */
+#define STORAGE_GET_NOWAIT (1U << 2) /* never waits for a disk */
 
 /* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is
  * opened. Without STORAGE_GET_OPEN the body of a file is not opened. Returns 0, or
@@ -180,6 +186,7 @@ void storage_object_done(struct storage_object *object);
  *   -ENOENT          absent
  *   -ESTALE          expired and not cleared yet: info and metadata are filled
  *   -EINVAL          not a URI
+ *   -EINPROGRESS     STORAGE_GET_NOWAIT: the disk has to be asked
  *   -EIO             it may be there but can't be read
  *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (more gets at once than the dictionary takes, 1,000). */
 int storage_get(struct storage *storage,
@@ -400,9 +407,22 @@ struct storage_stats {
         uint64_t fast_misses; /* ... that had none there */
         uint64_t fast_bytes;  /* that copies take there */
         uint64_t fast_objects;
+        uint64_t hot_hits;   /* gets that the hot table answered */
+        uint64_t hot_misses; /* ... and that it did not */
+        uint64_t hot_bytes;  /* memory that it takes */
+        uint64_t hot_objects;
 };
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret);
+
+/* Another size of the hot table, as cache_size: what was in it is dropped. -ENOMEM: there is none from now on.
+ * And whether bodies are checked. */
+int storage_set_cache_size(struct storage *storage, uint64_t cache_size);
+void storage_set_check_on_fill(struct storage *storage, bool check_on_fill);
+
+/* The system is short of memory: gives back about half of what the hot table takes, and takes it again only
+ * little by little. */
+void storage_shrink(struct storage *storage);
 
 /* ---- integrity ---- */
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include "rebuild.h"
 #include "writer.h"
 
+#define GROW_USEC              (10 * USEC_PER_SEC)
 #define DICTIONARY_MAX_DEFAULT (UINT64_C(1) << 40)
 #define DICTIONARY_MAX_LEAST   (UINT64_C(1) << 32) /* of a default */
 #define INLINE_MAX_DEFAULT     2000
@@ -346,6 +348,14 @@ static int open_store(struct storage *storage, const struct storage_config *conf
         if (r < 0)
                 return r;
 
+        r = hot_new(&storage->hot, config->cache_size, storage->hooks.hot_hash);
+        if (r < 0)
+                return r;
+
+        r = resident_new(&storage->resident, storage->dictionary);
+        if (r < 0)
+                return r;
+
         r = writer_new(&storage->writer, storage, &state);
         if (r < 0)
                 return r;
@@ -366,7 +376,7 @@ int storage_init_with_hooks(struct storage **ret,
             (config->inline_max != SIZE_MAX && config->inline_max > INLINE_MAX_LIMIT))
                 return -EINVAL;
 
-        storage = malloc(sizeof(*storage));
+        storage = aligned_alloc(64, sizeof(*storage));
         if (!storage)
                 return -ENOMEM;
 
@@ -376,6 +386,7 @@ int storage_init_with_hooks(struct storage **ret,
                                                       : (config->object_max > INT64_MAX ? INT64_MAX
                                                                                         : config->object_max),
                 .expired_keep_usec = config->expired_keep_usec,
+                .check_on_fill = config->check_on_fill,
                 .on_event = config->on_event,
                 .userdata = config->userdata,
                 .hooks = *hooks,
@@ -416,6 +427,10 @@ void storage_cleanup(struct storage *storage) {
                 usage_free(storage->usage);
         if (storage->accounts)
                 accounts_free(storage->accounts);
+        if (storage->resident)
+                resident_free(storage->resident);
+        if (storage->hot)
+                hot_free(storage->hot);
         if (storage->dictionary)
                 dictionary_free(storage->dictionary);
         blobs_close(&storage->blobs);
@@ -447,8 +462,31 @@ void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
                 to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 
         accounts_get_pinned(storage->accounts, &ret->pinned_objects, &ret->pinned_bytes);
+        for (size_t i = 0; i < THREAD_SLOTS; i++) {
+                const struct tally *tally = &storage->tallies[i];
+
+                ret->gets += __atomic_load_n(&tally->gets, __ATOMIC_RELAXED);
+                ret->hits += __atomic_load_n(&tally->hits, __ATOMIC_RELAXED);
+                ret->hot_hits += __atomic_load_n(&tally->hot_hits, __ATOMIC_RELAXED);
+                ret->hot_misses += __atomic_load_n(&tally->hot_misses, __ATOMIC_RELAXED);
+        }
+        hot_count(storage->hot, &ret->hot_bytes, &ret->hot_objects);
+
         if (dictionary_used(storage->dictionary, &ret->dictionary_bytes) < 0)
                 ret->dictionary_bytes = 0;
         if (dictionary_count_due(storage->dictionary, &ret->objects_expiring) < 0)
                 ret->objects_expiring = 0;
+}
+
+int storage_set_cache_size(struct storage *storage, uint64_t cache_size) {
+        return hot_set_size(storage->hot, cache_size);
+}
+
+void storage_set_check_on_fill(struct storage *storage, bool check_on_fill) {
+        __atomic_store_n(&storage->check_on_fill, check_on_fill, __ATOMIC_RELAXED);
+}
+
+void storage_shrink(struct storage *storage) {
+        hot_shrink(storage->hot, storage->hooks.grow_usec ?: GROW_USEC);
+        (void) malloc_trim(0);
 }

@@ -12,9 +12,12 @@
 #include "dictionary.h"
 #include "disk-errors.h"
 #include "fast.h"
+#include "hot.h"
 #include "overlay.h"
+#include "resident.h"
 #include "storage.h"
 #include "sweep.h"
+#include "thread-slot.h"
 #include "usage.h"
 
 /* What tests put in place of the real thing. */
@@ -31,6 +34,11 @@ struct storage_hooks {
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
         uint64_t (*get_free)(void *userdata); /* bytes of the file system; NULL: statvfs() */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
+        void (*before_open)(void *userdata); /* between the lookup of an object and the opening of its body */
+        void (*before_put)(void *userdata);  /* between the lookup and what it found being put in memory */
+        uint64_t (*hot_hash)(const void *uri, size_t uri_size); /* NULL: the table's own */
+        int is_resident;    /* the dictionary: 1: always; -1: never; 0: as it is measured */
+        uint64_t grow_usec; /* 0: 10 s */
         void *userdata;
 };
 
@@ -40,6 +48,11 @@ int storage_init_with_hooks(struct storage **ret,
 
 /* Objects that were found damaged of late: each is told of once. */
 #define DAMAGED_MAX 64
+
+/* What a get counts, where other threads' gets count elsewhere. Each number atomic. */
+struct tally {
+        uint64_t gets, hits, hot_hits, hot_misses;
+} __attribute__((aligned(64)));
 
 struct storage {
         size_t inline_max;
@@ -73,6 +86,10 @@ struct storage {
         struct storage_stats stats;    /* each number atomic */
 
         struct disk_errors disk_errors;
+        struct hot *hot;
+        struct resident *resident;
+        bool check_on_fill; /* atomic */
+        struct tally tallies[THREAD_SLOTS];
 
         pthread_mutex_t damaged_mutex;
         uint64_t damaged[DAMAGED_MAX];

@@ -79,18 +79,24 @@ static void add_to(struct usage_table *table, struct storage_info *info) {
         info->used_usec = MAX(info->used_usec, entry->used_usec);
 }
 
-static void count(struct usage_table *table, const struct key *key, uint64_t generation, uint64_t now_usec) {
+static void count(struct usage_table *table,
+                  const void *key,
+                  size_t key_size,
+                  uint64_t hash,
+                  uint64_t generation,
+                  uint64_t now_usec) {
         struct usage_entry *entry = entry_of(table, generation);
 
         if (entry->generation == 0) {
-                if (table->n >= TABLE_MAX || key->size > TABLE_KEYS - table->keys_size)
+                if (table->n >= TABLE_MAX || key_size > TABLE_KEYS - table->keys_size)
                         return;
 
                 *entry = (struct usage_entry){ .generation = generation,
+                                               .hash = hash,
                                                .key = (uint32_t) table->keys_size,
-                                               .key_size = key->size };
-                memcpy(table->keys + table->keys_size, key->data, key->size);
-                table->keys_size += key->size;
+                                               .key_size = key_size };
+                memcpy(table->keys + table->keys_size, key, key_size);
+                table->keys_size += key_size;
                 table->n++;
         }
 
@@ -98,14 +104,19 @@ static void count(struct usage_table *table, const struct key *key, uint64_t gen
         entry->used_usec = MAX(entry->used_usec, now_usec);
 }
 
-bool usage_count(struct usage *usage, const struct key *key, uint64_t now_usec, struct storage_info *info) {
+bool usage_count(struct usage *usage,
+                 const void *key,
+                 size_t key_size,
+                 uint64_t hash,
+                 uint64_t now_usec,
+                 struct storage_info *info) {
         struct shard *shard = shard_of(usage, info->etag.generation);
 
         (void) pthread_mutex_lock(&shard->mutex);
         if (!shard->counting)
                 shard->counting = calloc(1, sizeof(*shard->counting)); /* without memory it is not counted */
         if (shard->counting)
-                count(shard->counting, key, info->etag.generation, now_usec);
+                count(shard->counting, key, key_size, hash, info->etag.generation, now_usec);
         add_to(shard->counting, info);
         add_to(shard->writing, info);
         (void) pthread_mutex_unlock(&shard->mutex);

@@ -19,9 +19,14 @@ int usage_new(struct usage **ret);
 void usage_free(struct usage *usage);
 DEFINE_CLEANUP(struct usage, usage_free)
 
-/* Counts a get of the object under key; adds what is not written yet to *info, this get included. Any thread.
- * Returns true when it is the first one since usage_begin() of shard 0. */
-bool usage_count(struct usage *usage, const struct key *key, uint64_t now_usec, struct storage_info *info);
+/* Counts a get of the object under key, whose URI has hash (hot.h); adds what is not written yet to *info, this
+ * get included. Any thread. Returns true when it is the first one since usage_begin() of shard 0. */
+bool usage_count(struct usage *usage,
+                 const void *key,
+                 size_t key_size,
+                 uint64_t hash,
+                 uint64_t now_usec,
+                 struct storage_info *info);
 
 /* Adds what is not written yet to *info. Any thread. */
 void usage_add(struct usage *usage, struct storage_info *info);
@@ -29,6 +34,7 @@ void usage_add(struct usage *usage, struct storage_info *info);
 struct usage_entry {
         uint64_t generation; /* 0: free */
         uint64_t used_usec;
+        uint64_t hash;
         uint32_t hits;
         uint32_t key; /* where it is in the table's keys */
         size_t key_size;

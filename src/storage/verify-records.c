@@ -88,7 +88,7 @@ static int drop_unreadable(struct writer *writer, MDB_txn *txn, struct writer_ta
         if (r < 0)
                 return r;
 
-        batch_drop_unreadable(&writer->batch);
+        writer_drop_unreadable(writer, key);
         writer->batch.n_written++;
         return 0;
 }

@@ -19,8 +19,8 @@
 
 int writer_begin(struct writer *writer, MDB_txn **ret) {
         writer->batch.state = writer->state;
-        writer->batch.n_unlinked = writer->batch.n_emptied = 0;
-        writer->batch.has_sync_failed = false;
+        writer->batch.n_unlinked = writer->batch.n_emptied = writer->batch.n_touched = 0;
+        writer->batch.has_sync_failed = writer->batch.has_touched_unknown = false;
         writer->batch.n_written = writer->batch.n_changes = writer->batch.n_removed = 0;
         writer->batch.n_expired = writer->batch.n_put = writer->batch.bytes_put = 0;
         writer->batch.n_evicted = writer->batch.bytes_evicted = 0;
@@ -87,6 +87,11 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
                 end_unlink_turn(writer);
                 return r;
         }
+
+        if (batch->has_touched_unknown)
+                hot_invalidate_all(storage->hot);
+        else
+                hot_invalidate(storage->hot, batch->touched, batch->n_touched);
 
         writer->state = batch->state;
         accounts_commit(storage->accounts);
@@ -387,6 +392,14 @@ static int write_usage(const struct usage_entry *entry, const void *p, void *use
         return dictionary_put(dictionary, write->txn, &key, &record);
 }
 
+static int show_usage(const struct usage_entry *entry, _unused_ const void *key, void *userdata) {
+        struct usage_write *write = userdata;
+
+        hot_add_usage(write->writer->storage->hot, entry->hash, entry->generation, entry->hits,
+                      entry->used_usec);
+        return 0;
+}
+
 /* Some shards' counts, in one transaction. When it fails they are lost, as they are when the process dies; while
  * the disk takes nothing else, what room there is is not for them. */
 static void step_usage(struct writer *writer) {
@@ -409,6 +422,8 @@ static void step_usage(struct writer *writer) {
                         dictionary_write_abort(write.txn);
                 else
                         r = writer_commit(writer, write.txn);
+                for (size_t i = first; r >= 0 && i < writer->usage_shard; i++)
+                        (void) usage_visit(usage, i, show_usage, &write);
         }
         if (n > 0)
                 writer_note_result(writer, r);

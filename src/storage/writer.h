@@ -6,7 +6,8 @@
 
 #include "store.h"
 
-#define BATCH_MAX 1024 /* changes in one transaction */
+#define BATCH_MAX   1024            /* changes in one transaction */
+#define TOUCHED_MAX (4 * BATCH_MAX) /* objects that are dropped or changed in one */
 
 /* What one transaction does besides the dictionary: takes effect when it was committed. */
 struct batch {
@@ -15,6 +16,10 @@ struct batch {
         size_t n_unlinked;
         uint64_t emptied[BATCH_MAX]; /* folders of which no blob is named any more */
         size_t n_emptied;
+        uint64_t touched[TOUCHED_MAX]; /* hashes of the URIs whose records were replaced or deleted: what the hot
+                                        table may have */
+        size_t n_touched;
+        bool has_touched_unknown; /* ... and of others */
         bool has_sync_failed;
         uint64_t n_written; /* records put or deleted */
         uint64_t n_changes; /* those that a change asked for */
@@ -136,7 +141,9 @@ int writer_apply(struct writer *writer, MDB_txn *txn, struct storage_change *cha
  * records, and its blob off the disk. */
 int writer_drop(struct writer *writer, MDB_txn *txn, const struct record *record);
 /* The same for one that can't be read: its bytes and its blob can't be known. */
-void batch_drop_unreadable(struct batch *batch);
+void writer_drop_unreadable(struct writer *writer, const struct key *key);
+/* What is known of the URI changes with the transaction. */
+void writer_touch(struct writer *writer, const void *uri, size_t uri_size);
 
 /* The same for one whose account knows already. */
 int writer_drop_counted(struct writer *writer, MDB_txn *txn, const struct record *record);

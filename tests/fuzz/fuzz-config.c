@@ -123,7 +123,7 @@ static void check_namespaces(struct config *config) {
         }
 }
 
-static const char reset[] = "[Store]\nStoreDirectory=\nMaxObjectSize=\nExpiredKeepSec=\n[Server]\nWorkers="
+static const char reset[] = "[Store]\nStoreDirectory=\nMaxObjectSize=\nExpiredKeepSec=\nCacheSize=\nCheckOnFill=\n[Server]\nWorkers="
                             "\nMaxConnections=\n"
                             "MaxConnectionsPerUser=\nInlineMax=\nMaxPipeline=\nMaxStreams=\n"
                             "MaxDescriptorsInFlight=\nMaxOutput=\nIdleTimeoutSec=\nWriteTimeoutSec=\n"

@@ -42,6 +42,7 @@ void shelf_init(struct shelf *shelf) {
                 .config = {
                         .directory = path,
                         .dictionary_max = 64U << 20,
+                        .cache_size = 16U << 20,
                         .inline_max = SIZE_MAX,
                         .on_event = on_event,
                         .userdata = shelf,

@@ -56,7 +56,10 @@
         X(storage_verify_get_progress)    \
         X(storage_verify_cancel)          \
         X(storage_verify_end)             \
-        X(storage_get_stats)
+        X(storage_get_stats)              \
+        X(storage_set_cache_size)         \
+        X(storage_set_check_on_fill)      \
+        X(storage_shrink)
 
 #define AS_NUMBER(function) CALL_##function,
 #define AS_TEXT(function)   #function,
@@ -207,8 +210,12 @@ static void do_get(struct worker *worker, unsigned uri) {
         struct storage_etag etag;
         int r;
 
+        if (g_rand_boolean(worker->rand))
+                flag |= STORAGE_GET_NOWAIT;
+        object->body_max = g_rand_boolean(worker->rand) ? UINT64_MAX : 0;
+
         r = CALL(storage_get, worker->storage, name, strlen(name), flag, NULL, object);
-        if (r == -ENOENT)
+        if (r == -ENOENT || (r == -EINPROGRESS && flag & STORAGE_GET_NOWAIT))
                 return;
         g_assert_true(r == 0 || (r == -ESTALE && !(flag & STORAGE_GET_STALE)));
         check_state(worker, uri, known, &object->info);
@@ -222,7 +229,7 @@ static void do_get(struct worker *worker, unsigned uri) {
         etag = object->info.etag;
         known = know(worker->stress, uri);
         r = CALL(storage_get, worker->storage, name, strlen(name), flag, &etag, object);
-        g_assert_true(r == 0 || r == 1 || is_get_refusal(r));
+        g_assert_true(r == 0 || r == 1 || is_get_refusal(r) || r == -EINPROGRESS);
         if (r == 0)
                 check_state(worker, uri, known, &object->info);
         if (r == 1)
@@ -596,6 +603,14 @@ static void do_open(struct worker *worker, _unused_ unsigned uri) {
         CALL(storage_cleanup, storage);
 }
 
+static void do_settings(struct worker *worker, unsigned uri) {
+        static const uint64_t sizes[] = { 0, 1U << 20, 16U << 20, 16U << 20 };
+
+        assert_ok(CALL(storage_set_cache_size, worker->storage, sizes[uri % ARRAY_SIZE(sizes)]));
+        CALL(storage_set_check_on_fill, worker->storage, g_rand_boolean(worker->rand));
+        CALL(storage_shrink, worker->storage);
+}
+
 static const struct {
         void (*function)(struct worker *worker, unsigned uri);
         unsigned weight;
@@ -619,6 +634,7 @@ static const struct {
         { do_set_cache_path_max, 3 },
         { do_set_limits, 3 },
         { do_visit_namespaces, 3 },
+        { do_settings, 2 },
 };
 
 static void do_any(struct worker *worker) {
@@ -683,6 +699,7 @@ static void check_end(struct stress *stress) {
         g_assert_cmpuint(stats.objects + stats.bytes + stats.objects_inline, ==, 0);
         g_assert_cmpuint(stats.expired, >, 0);
         g_assert_cmpuint(stats.evictions, >, 0);
+        g_assert_cmpuint(stats.hot_hits, >, 0);
         wait_until(shelf_count_blobs(shelf) == 0);
 }
 

@@ -575,13 +575,14 @@ static void test_usage(void) {
         size_t shard = 17 % USAGE_SHARDS;
 
         assert_ok(usage_new(&usage));
-        g_assert_true(usage_count(usage, &key, 5, &info));
-        g_assert_false(usage_count(usage, &key, 4, &(struct storage_info){ .etag.generation = 17 }));
+        g_assert_true(usage_count(usage, key.data, key.size, 1, 5, &info));
+        g_assert_false(usage_count(usage, key.data, key.size, 1, 4,
+                                   &(struct storage_info){ .etag.generation = 17 }));
         g_assert_cmpuint(info.hits, ==, 1);
         g_assert_cmpuint(usage_begin(usage, 0), ==, 0);
         g_assert_cmpuint(usage_begin(usage, shard), ==, 1);
         info = (struct storage_info){ .etag.generation = 17 };
-        g_assert_true(usage_count(usage, &key, 3, &info));
+        g_assert_true(usage_count(usage, key.data, key.size, 1, 3, &info));
         g_assert_cmpuint(info.hits, ==, 3);
         g_assert_cmpuint(info.used_usec, ==, 5);
         usage_end(usage, shard);
@@ -591,9 +592,10 @@ static void test_usage(void) {
 
         /* However many objects are got, the memory is bounded, and who is counted stays counted. */
         for (uint64_t i = 1; i < 100000; i++)
-                (void) usage_count(usage, &key, 6, &(struct storage_info){ .etag.generation = i });
+                (void) usage_count(usage, key.data, key.size, 1, 6,
+                                   &(struct storage_info){ .etag.generation = i });
         info = (struct storage_info){ .etag.generation = 17 };
-        (void) usage_count(usage, &key, 6, &info);
+        (void) usage_count(usage, key.data, key.size, 1, 6, &info);
         g_assert_cmpuint(info.hits, ==, 3);
         g_assert_cmpuint(usage_begin(usage, 1 - shard), <, 1024);
         usage_free(usage);

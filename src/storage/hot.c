@@ -1,0 +1,696 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "hot.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+#include "clock.h"
+#include "heat.h"
+#include "macro.h"
+#include "policy.h"
+#include "segment.h"
+
+#define SHARDS      64
+#define SHARD_BITS  6
+#define MOMENTS     4096  /* a power of two */
+#define DOOR_PLACES 65536 /* a power of two */
+#define HEAT_MAX    3     /* what the policy tells apart */
+
+#define SEGMENT_MIN      ((size_t) 4 << 10)
+#define SEGMENT_MAX      ((size_t) 256 << 10)
+#define SEGMENTS_WANTED  32               /* of a shard, at least, unless that makes them too small */
+#define BYTES_PER_BUCKET 512              /* of a shard's memory */
+#define POLICY_SHARE     32               /* a part in so many is for what the policy remembers */
+#define LIVE_SHARE(size) ((size) / 8 * 7) /* the rest is what is dead and not used again yet */
+#define CLEANED_AT_ONCE  8
+#define GROWTH_STEPS     16
+
+struct entry {
+        struct entry *next; /* atomic: in its bucket */
+        uint8_t heat;       /* atomic */
+        bool is_checked;
+        bool has_body;
+        bool is_dead;
+        uint16_t uri_size;
+        struct entry *earlier, *later; /* in its queue */
+        uint64_t hash;
+        uint64_t blob;
+        uint64_t hits, used_usec; /* atomic: those of the record */
+        struct storage_info info; /* but for these two */
+        struct policy_place place;
+        uint32_t size; /* of the entry */
+        uint32_t metadata_size;
+        uint8_t data[]; /* URI, the tail of its key when it is long, metadata, body */
+};
+
+struct buckets {
+        size_t mask;
+        struct entry *first[]; /* atomic */
+};
+
+struct queue {
+        struct entry *first, *last;
+};
+
+struct shard {
+        struct buckets *buckets; /* atomic; NULL: nothing is kept */
+        pthread_mutex_t mutex;
+        /* Under the mutex. */
+        struct policy *policy;
+        struct queue queues[POLICY_QUEUES];
+        struct segments segments;
+        uint64_t now; /* the policy's clock */
+        uint64_t grow_usec, next_growth_usec;
+} __attribute__((aligned(64)));
+
+struct hot {
+        struct epoch epoch;
+        struct shard shards[SHARDS];
+        uint64_t moments[MOMENTS];  /* atomic: changes, by hash */
+        uint16_t door[DOOR_PLACES]; /* atomic: gets of late, by hash */
+        uint64_t seed;
+        uint64_t (*hash)(const void *uri, size_t uri_size);
+        uint64_t size_max; /* atomic */
+        void *memory;
+        size_t memory_size;
+        size_t shard_overhead; /* bytes of a shard that are not in segments */
+};
+
+/* ---- a shard, its mutex held ---- */
+
+static struct entry **bucket_of(struct buckets *buckets, uint64_t hash) {
+        return &buckets->first[hash & buckets->mask];
+}
+
+static struct entry *load(struct entry **p) {
+        return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static void store(struct entry **p, struct entry *entry) {
+        __atomic_store_n(p, entry, __ATOMIC_SEQ_CST);
+}
+
+static bool is_of(const struct entry *entry, uint64_t hash, const void *uri, size_t uri_size) {
+        return entry->hash == hash && entry->uri_size == uri_size && memcmp(entry->data, uri, uri_size) == 0;
+}
+
+static void enqueue(struct shard *shard, struct entry *entry) {
+        struct queue *queue = &shard->queues[entry->place.queue];
+
+        entry->later = NULL;
+        entry->earlier = queue->last;
+        if (queue->last)
+                queue->last->later = entry;
+        else
+                queue->first = entry;
+        queue->last = entry;
+}
+
+static void dequeue(struct shard *shard, struct entry *entry) {
+        struct queue *queue = &shard->queues[entry->place.queue];
+
+        if (entry->earlier)
+                entry->earlier->later = entry->later;
+        else
+                queue->first = entry->later;
+        if (entry->later)
+                entry->later->earlier = entry->earlier;
+        else
+                queue->last = entry->earlier;
+}
+
+/* What points at the entry in its bucket. */
+static struct entry **link_of(struct shard *shard, const struct entry *entry) {
+        struct entry **link = bucket_of(shard->buckets, entry->hash);
+
+        while (*link != entry)
+                link = &(*link)->next;
+
+        return link;
+}
+
+/* It is in no queue. Readers who are at it find on from there. */
+static void forget(struct shard *shard, struct entry *entry) {
+        store(link_of(shard, entry), entry->next);
+        entry->is_dead = true;
+        segments_release(&shard->segments, entry, entry->size);
+}
+
+static void drop(struct shard *shard, struct entry *entry) {
+        dequeue(shard, entry);
+        policy_remove(shard->policy, &entry->place, entry->size);
+        forget(shard, entry);
+}
+
+static bool evict(struct shard *shard) {
+        for (;;) {
+                int queue = policy_pick(shard->policy);
+                struct entry *entry;
+                uint64_t heat;
+
+                if (queue < 0)
+                        return false;
+
+                entry = shard->queues[queue].first;
+                if (!entry) {
+                        policy_forget_queue(shard->policy, (enum policy_queue) queue);
+                        continue;
+                }
+
+                heat = heat_make(__atomic_exchange_n(&entry->heat, 0, __ATOMIC_RELAXED), shard->now);
+                dequeue(shard, entry);
+                if (policy_examine(shard->policy, &entry->place, entry->hash, entry->size, heat,
+                                   ++shard->now)) {
+                        forget(shard, entry);
+                        return true;
+                }
+                enqueue(shard, entry);
+        }
+}
+
+static bool move(struct shard *shard, struct entry *entry) {
+        struct queue *queue = &shard->queues[entry->place.queue];
+        struct entry *copy = segments_append(&shard->segments, entry->size, true);
+
+        if (!copy)
+                return false;
+
+        copy->next = entry->next;
+        copy->heat = __atomic_load_n(&entry->heat, __ATOMIC_RELAXED); /* readers still write it */
+        memcpy(&copy->is_checked, &entry->is_checked, entry->size - offsetof(struct entry, is_checked));
+        if (copy->earlier)
+                copy->earlier->later = copy;
+        else
+                queue->first = copy;
+        if (copy->later)
+                copy->later->earlier = copy;
+        else
+                queue->last = copy;
+
+        store(link_of(shard, entry), copy);
+        entry->is_dead = true;
+        segments_release(&shard->segments, entry, entry->size);
+        return true;
+}
+
+/* Makes the emptiest segment a free one. */
+static bool clean(struct shard *shard) {
+        struct segments *segments = &shard->segments;
+        uint32_t i = segments_emptiest(segments);
+        const uint8_t *p, *end;
+
+        if (i == SEGMENT_NONE || segments->segments[i].live > segments->size / 16 * 15)
+                return false;
+
+        p = segment_at(segments, i);
+        for (end = p + segments->segments[i].used; p < end && segments->segments[i].live > 0;) {
+                struct entry *entry = (struct entry *) p;
+
+                p += entry->size;
+                if (!entry->is_dead && !move(shard, entry))
+                        return false;
+        }
+
+        return true;
+}
+
+static void evict_until(struct shard *shard, size_t size) {
+        while (shard->segments.live > size && evict(shard))
+                ;
+}
+
+static size_t live_max(const struct shard *shard) {
+        return LIVE_SHARE(shard->segments.n_allowed * shard->segments.size);
+}
+
+/* Memory that was given back is taken again in small steps. */
+static void grow(struct shard *shard) {
+        struct segments *segments = &shard->segments;
+        uint64_t now_usec;
+
+        if (segments->n_allowed == segments->n)
+                return;
+
+        now_usec = clock_usec(CLOCK_MONOTONIC_COARSE);
+        if (now_usec < shard->next_growth_usec)
+                return;
+
+        shard->next_growth_usec = now_usec + shard->grow_usec;
+        segments->n_allowed = MIN(segments->n_allowed + 1 + segments->n / GROWTH_STEPS, segments->n);
+}
+
+static struct entry *append(struct shard *shard, size_t size) {
+        grow(shard);
+        if (size > live_max(shard) / 4)
+                return NULL;
+
+        evict_until(shard, live_max(shard) - size);
+        for (unsigned i = 0;; i++) {
+                struct entry *entry = segments_append(&shard->segments, size, false);
+
+                if (entry || i == CLEANED_AT_ONCE || !clean(shard))
+                        return entry;
+        }
+}
+
+/* ---- the table ---- */
+
+uint64_t hot_hash(const struct hot *hot, const void *uri, size_t uri_size) {
+        return hot->hash ? hot->hash(uri, uri_size) : XXH3_64bits_withSeed(uri, uri_size, hot->seed);
+}
+
+static struct shard *shard_of(struct hot *hot, uint64_t hash) {
+        return &hot->shards[hash >> (64 - SHARD_BITS)];
+}
+
+static struct entry *find(struct shard *shard, uint64_t hash, const void *uri, size_t uri_size) {
+        struct buckets *buckets = __atomic_load_n(&shard->buckets, __ATOMIC_SEQ_CST);
+        struct entry *entry;
+
+        if (!buckets)
+                return NULL;
+
+        for (entry = load(bucket_of(buckets, hash)); entry; entry = load(&entry->next))
+                if (is_of(entry, hash, uri, uri_size))
+                        break;
+
+        return entry;
+}
+
+static size_t tail_size(size_t uri_size) {
+        return uri_size > KEY_MAX ? KEY_TAIL : 0;
+}
+
+static int copy_out(const struct entry *entry, bool with_body, struct storage_object *object) {
+        size_t size = entry->metadata_size + (with_body ? entry->info.size : 0);
+        uint8_t *p = object->buffer;
+
+        if (size > object->buffer_size) {
+                p = realloc(object->buffer, size);
+                if (!p)
+                        return -ENOMEM;
+
+                object->buffer = p;
+                object->buffer_size = size;
+        }
+
+        if (size > 0)
+                memcpy(p, entry->data + entry->uri_size + tail_size(entry->uri_size), size);
+        else if (!p)
+                p = (uint8_t *) ""; /* an empty body is a body */
+
+        object->info = entry->info;
+        object->info.hits = __atomic_load_n(&entry->hits, __ATOMIC_RELAXED);
+        object->info.used_usec = __atomic_load_n(&entry->used_usec, __ATOMIC_RELAXED);
+        object->metadata = p;
+        object->metadata_size = entry->metadata_size;
+        object->body = with_body ? p + entry->metadata_size : NULL;
+        return 0;
+}
+
+static int look(struct entry *entry,
+                const struct hot_want *want,
+                struct storage_object *object,
+                struct hot_found *ret) {
+        bool wants_body = entry->blob == 0 || entry->info.size <= want->body_max;
+        int r;
+
+        r = copy_out(entry, wants_body && entry->has_body, object);
+        if (r < 0)
+                return r;
+
+        ret->is_lacking = (wants_body && !entry->has_body) || (want->is_checked && !entry->is_checked);
+        ret->blob = entry->blob;
+        ret->is_checked = entry->is_checked;
+        if (tail_size(entry->uri_size) > 0)
+                memcpy(ret->key_tail, entry->data + entry->uri_size, KEY_TAIL);
+
+        /* What is hot already is only read. */
+        if (want->is_counted) {
+                uint8_t heat = __atomic_load_n(&entry->heat, __ATOMIC_RELAXED);
+
+                if (heat < HEAT_MAX)
+                        __atomic_store_n(&entry->heat, heat + 1, __ATOMIC_RELAXED);
+        }
+        return 1;
+}
+
+int hot_get(struct hot *hot,
+            uint64_t hash,
+            const void *uri,
+            size_t uri_size,
+            const struct hot_want *want,
+            struct storage_object *object,
+            struct hot_found *ret) {
+        struct epoch_slot *slot = epoch_enter(&hot->epoch);
+        struct entry *entry = find(shard_of(hot, hash), hash, uri, uri_size);
+        int r = entry ? look(entry, want, object, ret) : 0;
+
+        epoch_leave(slot);
+        return r;
+}
+
+bool hot_note(struct hot *hot, uint64_t hash) {
+        uint16_t *place = &hot->door[hash % DOOR_PLACES], print = (uint16_t) (hash >> 32) | 1;
+
+        if (__atomic_load_n(&hot->size_max, __ATOMIC_RELAXED) == 0)
+                return false;
+        if (__atomic_load_n(place, __ATOMIC_RELAXED) == print)
+                return true;
+
+        __atomic_store_n(place, print, __ATOMIC_RELAXED);
+        return false;
+}
+
+uint64_t hot_moment(struct hot *hot, uint64_t hash) {
+        return __atomic_load_n(&hot->moments[hash % MOMENTS], __ATOMIC_SEQ_CST);
+}
+
+static void fill(struct entry *entry,
+                 const void *uri,
+                 const struct storage_object *object,
+                 const struct hot_found *found) {
+        uint8_t *p = entry->data;
+
+        p = (uint8_t *) memcpy(p, uri, entry->uri_size) + entry->uri_size;
+        if (tail_size(entry->uri_size) > 0)
+                p = (uint8_t *) memcpy(p, found->key_tail, KEY_TAIL) + KEY_TAIL;
+        if (object->metadata_size > 0)
+                memcpy(p, object->metadata, object->metadata_size);
+        if (entry->has_body && object->info.size > 0)
+                memcpy(p + object->metadata_size, object->body, object->info.size);
+}
+
+void hot_put(struct hot *hot,
+             uint64_t hash,
+             uint64_t moment,
+             const void *uri,
+             size_t uri_size,
+             const struct storage_object *object,
+             const struct hot_found *found) {
+        size_t size = offsetof(struct entry, data) + uri_size + tail_size(uri_size) + object->metadata_size +
+                      (object->body ? object->info.size : 0);
+        struct shard *shard = shard_of(hot, hash);
+        struct policy_place place;
+        struct entry *entry;
+
+        size = (size + SEGMENT_ALIGN - 1) / SEGMENT_ALIGN * SEGMENT_ALIGN;
+
+        (void) pthread_mutex_lock(&shard->mutex);
+        if (!shard->buckets || hot_moment(hot, hash) != moment)
+                goto finish;
+
+        entry = find(shard, hash, uri, uri_size);
+        if (entry)
+                drop(shard, entry);
+
+        entry = append(shard, size);
+        if (!entry)
+                goto finish;
+
+        place = policy_insert(shard->policy, hash, size, ++shard->now);
+        *entry = (struct entry){
+                .next = *bucket_of(shard->buckets, hash),
+                .hash = hash,
+                .blob = found->blob,
+                .hits = object->info.hits,
+                .used_usec = object->info.used_usec,
+                .info = object->info,
+                .place = place,
+                .size = (uint32_t) size,
+                .metadata_size = (uint32_t) object->metadata_size,
+                .uri_size = (uint16_t) uri_size,
+                .is_checked = found->is_checked,
+                .has_body = object->body,
+        };
+        fill(entry, uri, object, found);
+        enqueue(shard, entry);
+        store(bucket_of(shard->buckets, hash), entry);
+
+finish:
+        (void) pthread_mutex_unlock(&shard->mutex);
+}
+
+/* Calls visit for each entry with the hash: another URI may have the same. */
+static void visit(struct hot *hot,
+                  uint64_t hash,
+                  void (*function)(struct shard *shard, struct entry *entry, void *userdata),
+                  void *userdata) {
+        struct shard *shard = shard_of(hot, hash);
+        struct entry *next;
+
+        (void) pthread_mutex_lock(&shard->mutex);
+        if (shard->buckets)
+                for (struct entry *entry = *bucket_of(shard->buckets, hash); entry; entry = next) {
+                        next = entry->next;
+                        if (entry->hash == hash)
+                                function(shard, entry, userdata);
+                }
+        (void) pthread_mutex_unlock(&shard->mutex);
+}
+
+static void drop_generation(struct shard *shard, struct entry *entry, void *userdata) {
+        if (entry->info.etag.generation == *(uint64_t *) userdata)
+                drop(shard, entry);
+}
+
+void hot_drop(struct hot *hot, uint64_t hash, uint64_t generation) {
+        visit(hot, hash, drop_generation, &generation);
+}
+
+static void drop_any(struct shard *shard, struct entry *entry, _unused_ void *userdata) {
+        drop(shard, entry);
+}
+
+/* Who puts and has not compared the moments yet will find another one; who has is seen, under the mutex. */
+static void pass_moment(struct hot *hot, uint64_t hash) {
+        (void) __atomic_fetch_add(&hot->moments[hash % MOMENTS], 1, __ATOMIC_SEQ_CST);
+}
+
+void hot_invalidate(struct hot *hot, const uint64_t *hashes, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                pass_moment(hot, hashes[i]);
+                visit(hot, hashes[i], drop_any, NULL);
+        }
+}
+
+void hot_invalidate_all(struct hot *hot) {
+        for (size_t i = 0; i < MOMENTS; i++)
+                pass_moment(hot, i);
+
+        for (size_t i = 0; i < SHARDS; i++) {
+                struct shard *shard = &hot->shards[i];
+
+                (void) pthread_mutex_lock(&shard->mutex);
+                for (enum policy_queue queue = 0; queue < POLICY_QUEUES; queue++)
+                        while (shard->queues[queue].first)
+                                drop(shard, shard->queues[queue].first);
+                (void) pthread_mutex_unlock(&shard->mutex);
+        }
+}
+
+struct added {
+        uint64_t generation, used_usec;
+        uint32_t hits;
+};
+
+static void add_usage(_unused_ struct shard *shard, struct entry *entry, void *userdata) {
+        const struct added *added = userdata;
+
+        if (entry->info.etag.generation != added->generation)
+                return;
+
+        (void) __atomic_fetch_add(&entry->hits, added->hits, __ATOMIC_RELAXED);
+        if (entry->used_usec < added->used_usec)
+                __atomic_store_n(&entry->used_usec, added->used_usec, __ATOMIC_RELAXED);
+}
+
+void hot_add_usage(struct hot *hot, uint64_t hash, uint64_t generation, uint32_t hits, uint64_t used_usec) {
+        pass_moment(hot, hash);
+        visit(hot, hash, add_usage, &(struct added){ generation, used_usec, hits });
+}
+
+void hot_count(struct hot *hot, uint64_t *ret_bytes, uint64_t *ret_objects) {
+        *ret_bytes = *ret_objects = 0;
+
+        for (size_t i = 0; i < SHARDS; i++) {
+                struct shard *shard = &hot->shards[i];
+                struct policy_state state;
+
+                (void) pthread_mutex_lock(&shard->mutex);
+                if (shard->buckets) {
+                        policy_get_state(shard->policy, &state);
+                        for (enum policy_queue queue = 0; queue < POLICY_QUEUES; queue++)
+                                *ret_objects += state.queues[queue].objects;
+                        *ret_bytes += shard->segments.n_resident * shard->segments.size + hot->shard_overhead;
+                }
+                (void) pthread_mutex_unlock(&shard->mutex);
+        }
+}
+
+void hot_shrink(struct hot *hot, uint64_t grow_usec) {
+        for (size_t i = 0; i < SHARDS; i++) {
+                struct shard *shard = &hot->shards[i];
+                struct segments *segments = &shard->segments;
+
+                (void) pthread_mutex_lock(&shard->mutex);
+                if (shard->buckets) {
+                        segments->n_allowed = MAX(segments->n_used / 2, 2U);
+                        shard->grow_usec = grow_usec;
+                        shard->next_growth_usec = clock_usec(CLOCK_MONOTONIC_COARSE) + grow_usec;
+                        evict_until(shard, live_max(shard));
+                        while (segments->n_used > segments->n_allowed && clean(shard))
+                                ;
+                        segments_give_back(segments);
+                }
+                (void) pthread_mutex_unlock(&shard->mutex);
+        }
+}
+
+/* ---- its memory ---- */
+
+/* What a shard has of the table's memory. */
+struct layout {
+        size_t buckets, segment_size, shard_size;
+        uint32_t n_segments;
+};
+
+static bool lay_out(uint64_t size_max, struct layout *ret) {
+        size_t share = (size_t) MIN(size_max / SHARDS, (uint64_t) SIZE_MAX / SHARDS), buckets_size;
+
+        ret->buckets = 16;
+        while (ret->buckets * 2 <= share / BYTES_PER_BUCKET)
+                ret->buckets *= 2;
+        buckets_size = sizeof(struct buckets) + ret->buckets * sizeof(struct entry *);
+
+        ret->segment_size = SEGMENT_MIN;
+        while (ret->segment_size < SEGMENT_MAX && ret->segment_size * 2 * SEGMENTS_WANTED <= share)
+                ret->segment_size *= 2;
+
+        buckets_size = (buckets_size + SEGMENT_MIN - 1) / SEGMENT_MIN * SEGMENT_MIN;
+        share -= MIN(share, buckets_size + share / POLICY_SHARE);
+        ret->n_segments = (uint32_t) MIN(share / ret->segment_size, (size_t) SEGMENT_NONE - 1);
+        ret->shard_size = buckets_size + ret->n_segments * ret->segment_size;
+        return ret->n_segments >= 3;
+}
+
+static void shard_done(struct shard *shard) {
+        segments_done(&shard->segments);
+        if (shard->policy)
+                policy_free(TAKE_PTR(shard->policy));
+        memset(shard->queues, 0, sizeof(shard->queues));
+}
+
+static int shard_init(struct shard *shard, struct epoch *epoch, void *memory, const struct layout *layout) {
+        struct buckets *buckets = memory;
+        int r;
+
+        r = policy_new(&shard->policy, STORAGE_POLICY_S3FIFO, NULL);
+        if (r < 0)
+                return r;
+
+        r = segments_init(&shard->segments, epoch,
+                          (uint8_t *) memory + layout->shard_size - layout->n_segments * layout->segment_size,
+                          layout->segment_size, layout->n_segments);
+        if (r < 0)
+                return r;
+
+        buckets->mask = layout->buckets - 1;
+        __atomic_store_n(&shard->buckets, buckets, __ATOMIC_SEQ_CST);
+        return 0;
+}
+
+/* All mutexes held. */
+static void release_memory(struct hot *hot) {
+        for (size_t i = 0; i < SHARDS; i++)
+                __atomic_store_n(&hot->shards[i].buckets, NULL, __ATOMIC_SEQ_CST);
+
+        if (!hot->memory)
+                return;
+
+        epoch_wait(&hot->epoch, epoch_mark(&hot->epoch));
+        for (size_t i = 0; i < SHARDS; i++)
+                shard_done(&hot->shards[i]);
+        (void) munmap(TAKE_PTR(hot->memory), hot->memory_size);
+}
+
+static int take_memory(struct hot *hot, uint64_t size_max) {
+        struct layout layout;
+        void *p;
+        int r;
+
+        if (!lay_out(size_max, &layout))
+                return 0; /* too little to keep anything in */
+
+        p = mmap(NULL, layout.shard_size * SHARDS, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+                return -ENOMEM;
+
+        hot->memory = p;
+        hot->memory_size = layout.shard_size * SHARDS;
+        hot->shard_overhead = layout.shard_size - layout.n_segments * layout.segment_size;
+        for (size_t i = 0; i < SHARDS; i++) {
+                r = shard_init(&hot->shards[i], &hot->epoch, (uint8_t *) p + i * layout.shard_size, &layout);
+                if (r < 0) {
+                        release_memory(hot);
+                        return r;
+                }
+        }
+
+        return 0;
+}
+
+int hot_set_size(struct hot *hot, uint64_t size_max) {
+        int r = 0;
+
+        for (size_t i = 0; i < SHARDS; i++)
+                (void) pthread_mutex_lock(&hot->shards[i].mutex);
+
+        if (size_max != hot->size_max) {
+                release_memory(hot);
+                r = take_memory(hot, size_max);
+                __atomic_store_n(&hot->size_max, r < 0 ? 0 : size_max, __ATOMIC_RELAXED);
+        }
+
+        for (size_t i = 0; i < SHARDS; i++)
+                (void) pthread_mutex_unlock(&hot->shards[i].mutex);
+
+        return r;
+}
+
+int hot_new(struct hot **ret, uint64_t size_max, uint64_t (*hash)(const void *uri, size_t uri_size)) {
+        _cleanup_(hot_freep) struct hot *hot = aligned_alloc(64, sizeof(*hot));
+        int r;
+
+        if (!hot)
+                return -ENOMEM;
+
+        memset(hot, 0, sizeof(*hot));
+        hot->epoch.now = EPOCH_FIRST;
+        hot->hash = hash;
+        for (size_t i = 0; i < SHARDS; i++)
+                (void) pthread_mutex_init(&hot->shards[i].mutex, NULL);
+
+        /* Nobody outside is to know which URIs meet in a bucket. */
+        if (getrandom(&hot->seed, sizeof(hot->seed), 0) != sizeof(hot->seed))
+                return -errno;
+
+        r = hot_set_size(hot, size_max);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(hot);
+        return 0;
+}
+
+void hot_free(struct hot *hot) {
+        release_memory(hot);
+        for (size_t i = 0; i < SHARDS; i++)
+                (void) pthread_mutex_destroy(&hot->shards[i].mutex);
+        free(hot);
+}

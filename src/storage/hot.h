@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The hot table: what is asked for often, in memory, within a budget: what is known of an object, its metadata,
+ * its body when that is small. A get that finds it there takes no lock and touches no disk.
+ *
+ * It is filled on heat: by the second get of an object within a while, not by the first. What goes is chosen
+ * by a size-aware S3-FIFO (policy.h). It is never wrong: the writer drops what a transaction touched before it
+ * reports the changes, and what was read before a change does not get in after it.
+ *
+ * Any thread, unless it says otherwise. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "storage.h"
+
+#define HOT_BODY_MAX 16384 /* bytes of a file's body that may be kept here */
+
+/* What the key of a long URI has behind the bytes that it shares with it. */
+#define KEY_TAIL (KEY_MAX - KEY_HEAD)
+
+struct hot;
+
+/* size_max: bytes of memory; 0: nothing is kept. hash: NULL, or a test's in place of the real one. -ENOMEM. */
+int hot_new(struct hot **ret, uint64_t size_max, uint64_t (*hash)(const void *uri, size_t uri_size));
+/* No other call may be under way. */
+void hot_free(struct hot *hot);
+DEFINE_CLEANUP(struct hot, hot_free)
+
+/* Another budget. When it is not what it was, all is dropped. -ENOMEM: nothing is kept from now on. */
+int hot_set_size(struct hot *hot, uint64_t size_max);
+
+/* Gives about half of the memory back to the system, the less hot half, and takes it again only little by
+ * little: the first part after grow_usec, and so on. */
+void hot_shrink(struct hot *hot, uint64_t grow_usec);
+
+/* Stands for a URI in this table. */
+uint64_t hot_hash(const struct hot *hot, const void *uri, size_t uri_size);
+
+/* What a get needs. */
+struct hot_want {
+        uint64_t body_max; /* a file's body of at most so many bytes is to be here */
+        bool is_checked;   /* its body is to be one that was read whole and found right */
+        bool is_counted;   /* it makes the object hotter */
+};
+
+struct hot_found {
+        uint64_t blob; /* 0: the body is in the dictionary */
+        bool is_checked;
+        bool is_lacking; /* something that is wanted: the object is worth being put again, with it */
+        uint8_t key_tail[KEY_TAIL]; /* of a long URI */
+};
+
+/* 1: found, object and *ret are filled; object->body is set when it is here, but for a file's body that is larger
+ * than wanted. 0: it is not here. -ENOMEM. */
+int hot_get(struct hot *hot,
+            uint64_t hash,
+            const void *uri,
+            size_t uri_size,
+            const struct hot_want *want,
+            struct storage_object *object,
+            struct hot_found *ret);
+
+/* Notes a get that did not find it; returns whether there was another one not long ago. */
+bool hot_note(struct hot *hot, uint64_t hash);
+
+/* The moment before the dictionary is read for what will be put. */
+uint64_t hot_moment(struct hot *hot, uint64_t hash);
+
+/* Puts what was read after moment, unless it may have changed since, or there is no room. object->body: when
+ * it is to be kept. */
+void hot_put(struct hot *hot,
+             uint64_t hash,
+             uint64_t moment,
+             const void *uri,
+             size_t uri_size,
+             const struct storage_object *object,
+             const struct hot_found *found);
+
+/* The object turned out to be gone: drops it when it is still of this generation. */
+void hot_drop(struct hot *hot, uint64_t hash, uint64_t generation);
+
+/* After a commit, before its changes are reported: what has one of these hashes has changed. The writer's. */
+void hot_invalidate(struct hot *hot, const uint64_t *hashes, size_t n);
+/* The same when it is not known what has changed. */
+void hot_invalidate_all(struct hot *hot);
+
+/* Gets that were counted beside the record (usage.h) have been added to it. The writer's. */
+void hot_add_usage(struct hot *hot, uint64_t hash, uint64_t generation, uint32_t hits, uint64_t used_usec);
+
+/* Bytes of memory it takes, and the objects in it. */
+void hot_count(struct hot *hot, uint64_t *ret_bytes, uint64_t *ret_objects);
