@@ -39,6 +39,18 @@ static int method_remove(sd_bus_message *message, void *userdata, _unused_ sd_bu
         return calls_remove(bus->calls, message);
 }
 
+static int method_pin(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_pin(bus->calls, message);
+}
+
+static int method_unpin(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return calls_unpin(bus->calls, message);
+}
+
 static int method_get_info(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
@@ -125,6 +137,16 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_ARGS("s", uri, "a{sv}", options),
                                 SD_BUS_NO_RESULT,
                                 method_remove,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Pin",
+                                SD_BUS_ARGS("s", uri, "a{sv}", options),
+                                SD_BUS_NO_RESULT,
+                                method_pin,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Unpin",
+                                SD_BUS_ARGS("s", uri, "a{sv}", options),
+                                SD_BUS_NO_RESULT,
+                                method_unpin,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetInfo",
                                 SD_BUS_ARGS("s", uri),

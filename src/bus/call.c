@@ -136,7 +136,7 @@ static void run(struct job *job) {
                 call->result = put(storage, call);
                 break;
         case ACCESS_REMOVE:
-                call->change.kind = STORAGE_REMOVE;
+        case ACCESS_PIN:
                 call->result = storage_change_wait(storage, &call->change);
                 break;
         case ACCESS_STAT:
@@ -238,10 +238,11 @@ static int append_info(sd_bus_message *reply, struct call *call) {
         r = sd_bus_message_open_container(reply, 'a', "{sv}");
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(reply, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "etag", "s",
+        r = sd_bus_message_append(reply, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "etag", "s",
                                   format_etag(&info->etag, etag), "size", "t", info->size, "checksum", "s",
                                   checksum, "stored", "t", info->stored_usec, "expires", "t",
-                                  info->expires_usec, "hits", "t", info->hits, "used", "t", info->used_usec);
+                                  info->expires_usec, "hits", "t", info->hits, "used", "t", info->used_usec,
+                                  "pinned", "b", (int) info->pinned);
         if (r < 0)
                 return r;
         r = append_metadata(reply, block);
@@ -522,16 +523,20 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
         return 1;
 }
 
-int calls_remove(struct calls *calls, sd_bus_message *message) {
+static int change_object(struct calls *calls,
+                         sd_bus_message *message,
+                         enum access_verb verb,
+                         enum storage_change_kind kind) {
         _cleanup_(call_freep) struct call *call = NULL;
         int r;
 
-        if (is_full(calls, ACCESS_REMOVE))
+        if (is_full(calls, verb))
                 return reject_full(message);
-        r = call_new(&call, calls, message, ACCESS_REMOVE);
+        r = call_new(&call, calls, message, verb);
         if (r < 0)
                 return r;
 
+        call->change.kind = kind;
         r = read_uri(call);
         if (r != 0)
                 return r;
@@ -546,6 +551,18 @@ int calls_remove(struct calls *calls, sd_bus_message *message) {
 
         (void) TAKE_PTR(call);
         return 1;
+}
+
+int calls_remove(struct calls *calls, sd_bus_message *message) {
+        return change_object(calls, message, ACCESS_REMOVE, STORAGE_REMOVE);
+}
+
+int calls_pin(struct calls *calls, sd_bus_message *message) {
+        return change_object(calls, message, ACCESS_PIN, STORAGE_PIN);
+}
+
+int calls_unpin(struct calls *calls, sd_bus_message *message) {
+        return change_object(calls, message, ACCESS_PIN, STORAGE_UNPIN);
 }
 
 int calls_get_info(struct calls *calls, sd_bus_message *message) {

@@ -39,6 +39,8 @@ bool calls_are_under_way(const struct calls *calls);
 /* Handlers: answer the message at once or later. What sd-bus handlers return. */
 int calls_put_bytes(struct calls *calls, sd_bus_message *message);
 int calls_remove(struct calls *calls, sd_bus_message *message);
+int calls_pin(struct calls *calls, sd_bus_message *message);
+int calls_unpin(struct calls *calls, sd_bus_message *message);
 int calls_get_info(struct calls *calls, sd_bus_message *message);
 /* For what concerns no object: handle is called when the caller may, and answers the message at once or later. */
 int calls_permit(struct calls *calls,

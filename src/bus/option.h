@@ -8,7 +8,7 @@
 
 struct bus_option {
         const char *name;
-        char type;   /* D-Bus's: b is an int of 0 or 1, t an uint64_t that may not be 0, s a borrowed string */
+        char type; /* D-Bus's: b is an int of 0 or 1, t an uint64_t that may not be 0, s a borrowed string */
         void *value; /* untouched where the option is not given */
 };
 

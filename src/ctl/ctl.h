@@ -87,6 +87,8 @@ int verb_ls(struct ctl *ctl);
 int verb_stats(struct ctl *ctl);
 int verb_export(struct ctl *ctl);
 int verb_import(struct ctl *ctl);
+int verb_pin(struct ctl *ctl);
+int verb_unpin(struct ctl *ctl);
 int verb_verify(struct ctl *ctl);
 int verb_cat_config(struct ctl *ctl);
 int verb_metrics(struct ctl *ctl);

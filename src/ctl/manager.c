@@ -98,7 +98,10 @@ static int report_error(const struct manager *manager, const sd_bus_error *error
                 return code;
         }
 
-        complain("%s", error->message ?: error->name);
+        if (strcmp(error->name, SD_BUS_ERROR_ACCESS_DENIED) == 0) /* its text names rules of the bus */
+                complain("the bus's policy does not let you call %s", manager->name);
+        else
+                complain("%s", error->message ?: error->name);
         if (code == EXIT_NOT_PERMITTED)
                 complain(a->user ? "this is for the user whose daemon it is" : "this is for root: try sudo");
         return code;

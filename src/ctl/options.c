@@ -45,6 +45,13 @@ static const struct verb verbs[] = {
           "It goes on after an object that is damaged or can't be stored; the exit code is then that of the\n"
           "first failure.",
           0, 1, true, verb_import },
+        { "pin", "URI...", "Keep objects from being evicted",
+          "An object that is put in the place of a pinned one is pinned too. For root; over D-Bus. It goes "
+          "on\n"
+          "after one that can't be pinned; the exit code is then that of the first failure.",
+          1, SIZE_MAX, false, verb_pin },
+        { "unpin", "URI...", "Let objects be evicted again", "For root; over D-Bus.", 1, SIZE_MAX, false,
+          verb_unpin },
         { "verify", "", "Check everything that is stored, and repair it",
           "Names what is wrong, one a line: objects whose bytes are not those that were put, files that\n"
           "belong to none, and what the store notes of them. Nothing is changed without --repair. The exit\n"
@@ -69,10 +76,12 @@ enum verb_bit {
         STATS = 1U << 7,
         EXPORT = 1U << 8,
         IMPORT = 1U << 9,
-        VERIFY = 1U << 10,
-        CAT_CONFIG = 1U << 11,
-        METRICS = 1U << 12,
-        GLOBAL = 1U << 13,
+        PIN = 1U << 10,
+        UNPIN = 1U << 11,
+        VERIFY = 1U << 12,
+        CAT_CONFIG = 1U << 13,
+        METRICS = 1U << 14,
+        GLOBAL = 1U << 15,
 };
 
 enum option_id {
@@ -380,6 +389,10 @@ static int check_metadata(const char *const *pairs, size_t n_pairs) {
         return 0;
 }
 
+static bool is_over_bus(const struct verb *verb) {
+        return verb->run == verb_pin || verb->run == verb_unpin || verb->run == verb_verify;
+}
+
 /* What the table can't say. */
 static int check_arguments(const struct verb *verb, const struct arguments *a) {
         if ((a->socket || a->publish_socket) && (a->user || a->instance)) {
@@ -389,7 +402,7 @@ static int check_arguments(const struct verb *verb, const struct arguments *a) {
                 return -EINVAL;
         }
 
-        if ((a->socket || a->publish_socket) && verb->run == verb_verify) {
+        if ((a->socket || a->publish_socket) && is_over_bus(verb)) {
                 complain("%s goes over D-Bus, not to a socket: say which daemon by --user and --instance",
                          verb->name);
                 return -EINVAL;
@@ -439,7 +452,8 @@ static int check_uris(const struct verb *verb, const struct arguments *a) {
         bool is_prefix = verb->run == verb_ls || verb->run == verb_purge || verb->run == verb_export ||
                          a->recursive;
         size_t first = a->recursive ? 1 : 0;
-        size_t end = verb->run == verb_rm ? a->n_operands : MIN(a->n_operands, first + 1);
+        bool are_uris = verb->run == verb_rm || verb->run == verb_pin || verb->run == verb_unpin;
+        size_t end = are_uris ? a->n_operands : MIN(a->n_operands, first + 1);
 
         if (verb->run == verb_import)
                 return 0;

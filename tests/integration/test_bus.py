@@ -77,8 +77,8 @@ def test_put_and_get_info(_, manager, daemon):
     assert daemon.ctl("get", "http://a/b?c=d").stdout == b"body"
 
     info = manager.info("http://a/b?c=d")
-    assert set(info) == {"etag", "size", "checksum", "stored", "expires", "hits", "used", "metadata",
-                         "metadata-omitted"}, set(info)
+    assert set(info) == {"etag", "size", "checksum", "stored", "expires", "hits", "used", "pinned",
+                         "metadata", "metadata-omitted"}, set(info)
     assert info["etag"] == etag and info["size"] == 4 and info["hits"] == 1, info
     assert re.fullmatch("[0-9a-f]{16}", info["checksum"]), info
     assert info["used"] >= info["stored"] > 1.7e15 and info["expires"] == 0, info
@@ -143,6 +143,26 @@ def test_remove(_, manager, __):
     manager.put("removed", b"1")
     assert manager.call("Remove", "sa{sv}", "removed", NONE) is None
     assert manager.fail("Absent", "Remove", "sa{sv}", "removed", NONE).startswith("removed: ")
+
+
+def test_pin(_, manager, __):
+    etag = manager.put("pinned", b"1")
+    assert manager.info("pinned")["pinned"] == False  # pylint: disable=singleton-comparison
+    before = manager.call("GetStats", "")["store_pinned_objects"]
+    for _again in range(2):
+        assert manager.call("Pin", "sa{sv}", "pinned", NONE) is None
+        assert manager.info("pinned")["pinned"] and manager.info("pinned")["etag"] == etag
+        assert manager.call("GetStats", "")["store_pinned_objects"] == before + 1
+    etag = manager.put("pinned", b"2")
+    assert manager.info("pinned")["pinned"]
+    manager.fail("Conflict", "Unpin", "sa{sv}", "pinned", {"if-generation": dbus.UInt64(generation_of(etag) - 1)})
+    manager.call("Unpin", "sa{sv}", "pinned", {"if-generation": dbus.UInt64(generation_of(etag))})
+    assert not manager.info("pinned")["pinned"]
+    assert manager.call("GetStats", "")["store_pinned_objects"] == before
+    for method in ("Pin", "Unpin"):
+        assert manager.fail("Absent", method, "sa{sv}", "pinned/not", NONE).startswith("pinned/not: ")
+        assert "4096" in manager.fail("BadRequest", method, "sa{sv}", "", NONE)
+        assert '"shiny"' in manager.fail("BadRequest", method, "sa{sv}", "pinned", {"shiny": True})
 
 
 def test_expiry(_, manager, __):
@@ -210,7 +230,8 @@ def test_strangers_may_ask_alone(bus, manager, __):
     assert bus.call("GetInfo", "s", "guarded", uid=STRANGER)["size"]["data"] == 1
     assert bus.call("GetStats", uid=STRANGER)["store_objects"]["data"] > 0
     for method, *arguments in (("PutBytes", "saya{ss}a{sv}", "guarded", 0, 0, 0), ("Remove", "sa{sv}", "guarded", 0),
-                               ("Reload",)):
+                               ("Pin", "sa{sv}", "guarded", 0), ("Unpin", "sa{sv}", "guarded", 0),
+                               ("Verify", "a{sv}", 0), ("Reload",)):
         said = bus.fail(method, *arguments, uid=STRANGER)
         assert said == f"{method} is not permitted to uid {STRANGER}.", said
     assert manager.info("guarded")["size"] == 1

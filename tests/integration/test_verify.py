@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""objmapperctl verify, and Verify on the bus: what is wrong is named, repaired, and logged; others go on meanwhile."""
+"""What objmapperctl does over D-Bus. verify: what is wrong is named, repaired, and logged; others go on meanwhile."""
 
 import os
 import pty
@@ -61,9 +61,12 @@ class Place:
         as_uid = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
         return [*as_uid, str(build_path("src/ctl/objmapperctl")), *arguments]
 
-    def verify(self, *arguments, status=0, uid=None):
-        """(lines of standard output, standard error) of objmapperctl verify, which must exit with this status."""
-        result = subprocess.run(self.command("verify", *arguments, uid=uid), env=self.environment(), check=False,
+    def verify(self, *arguments, **kwargs):
+        return self.run("verify", *arguments, **kwargs)
+
+    def run(self, *arguments, status=0, uid=None):
+        """(lines of standard output, standard error) of objmapperctl, which must exit with this status."""
+        result = subprocess.run(self.command(*arguments, uid=uid), env=self.environment(), check=False,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 timeout=60)
         assert result.returncode == status, (result.returncode, result.stdout, result.stderr, self.daemon.log())
@@ -226,6 +229,18 @@ def test_no_bus_and_no_daemon(place):
     _, said = place.verify(status=6)
     assert "no daemon on the system bus" in said and "objmapper.service" in said, said
     place.daemon.start()
+
+
+def test_pin(place):
+    assert place.run("pin", "first", "small") == ([], "")
+    assert place.bus.call("GetStats")["store_pinned_objects"]["data"] == 2
+    place.verify()
+    _, said = place.run("unpin", "nothing", "small", status=3)
+    assert said.startswith("objmapperctl: nothing: "), said
+    assert place.bus.call("GetStats")["store_pinned_objects"]["data"] == 1
+    for arguments, what in (((b"\xff",), "UTF-8"), (("",), "0 bytes"), (("--socket=/nowhere", "a"), "D-Bus"), ((), "usage")):
+        _, said = place.run("pin", *arguments, status=2)
+        assert what in said, said
 
 
 def in_a_place(function):
