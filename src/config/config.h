@@ -42,6 +42,12 @@ struct config_prefix {
         unsigned line;
 };
 
+enum config_policy {
+        CONFIG_POLICY_S3FIFO,
+        CONFIG_POLICY_LRU,
+        CONFIG_POLICY_LFU,
+};
+
 #define CONFIG_NAMESPACES_MAX       256
 #define CONFIG_NAMESPACE_NAME_MAX   32   /* bytes: it stands in the names of counters */
 #define CONFIG_NAMESPACE_PREFIX_MAX 256  /* bytes */
@@ -55,6 +61,11 @@ struct config_namespace {
 
         struct config_prefix prefix; /* Prefix= */
         struct config_owners read_users, read_groups, publish_users, publish_groups;
+        uint64_t bytes_max;        /* MaxBytes=; UINT64_MAX: no limit, as below */
+        uint64_t objects_max;      /* MaxObjects= */
+        uint64_t default_ttl_usec; /* DefaultTTLSec=; UINT64_MAX: none */
+        int policy;                /* Policy=: an enum config_policy; -1: the store's */
+        int evict;                 /* Evict=: 1 or 0; -1: as the store */
 };
 
 /* When a put is answered: when it is on the disk, or as soon as gets find it. */

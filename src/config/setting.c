@@ -21,6 +21,19 @@ static const char *const durabilities[] = {
         [CONFIG_DURABLE] = "durable", [CONFIG_VISIBLE] = "visible", NULL
 };
 
+#define NAMESPACE_WORD(name_, initial_, words_, field)                           \
+        {                                                                        \
+                NAMESPACE_SECTION, name_, initial_, SETTING_WORD, NULL, NULL,    \
+                                offsetof(struct config_namespace, field), words_ \
+        }
+
+static const char *const policies[] = {
+        [CONFIG_POLICY_S3FIFO] = "s3fifo",
+        [CONFIG_POLICY_LRU] = "lru",
+        [CONFIG_POLICY_LFU] = "lfu",
+        NULL,
+};
+
 const struct setting settings[] = {
         STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
         STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
@@ -50,6 +63,11 @@ const struct setting settings[] = {
         NAMESPACE("ReadGroups", "", SETTING_GROUPS, NULL, NULL, read_groups),
         NAMESPACE("PublishUsers", "", SETTING_USERS, NULL, NULL, publish_users),
         NAMESPACE("PublishGroups", "", SETTING_GROUPS, NULL, NULL, publish_groups),
+        NAMESPACE("MaxBytes", "infinity", SETTING_SIZE, "1B", "infinity", bytes_max),
+        NAMESPACE("MaxObjects", "infinity", SETTING_COUNT, "1", "infinity", objects_max),
+        NAMESPACE("DefaultTTLSec", "infinity", SETTING_TIME, "1ms", "infinity", default_ttl_usec),
+        NAMESPACE_WORD("Policy", "", policies, policy),
+        NAMESPACE("Evict", "", SETTING_BOOL, NULL, NULL, evict),
 };
 
 const size_t n_settings = ARRAY_SIZE(settings);

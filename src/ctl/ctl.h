@@ -92,6 +92,7 @@ int verb_unpin(struct ctl *ctl);
 int verb_verify(struct ctl *ctl);
 int verb_cat_config(struct ctl *ctl);
 int verb_metrics(struct ctl *ctl);
+int verb_namespaces(struct ctl *ctl);
 
 /* put --recursive: everything below the first operand, as objects that begin with the second. */
 int put_tree(struct ctl *ctl);

@@ -63,6 +63,7 @@ static const struct verb verbs[] = {
           0, 0, false, verb_cat_config },
         { "metrics", "", "Show the daemon's counters for a monitoring system",
           "As OpenMetrics text. objmapper-metrics.socket serves it to a scrape.", 0, 0, false, verb_metrics },
+        { "namespaces", "", "Show what namespaces hold, and may hold", NULL, 0, 0, false, verb_namespaces },
 };
 
 enum verb_bit {
@@ -81,7 +82,8 @@ enum verb_bit {
         VERIFY = 1U << 12,
         CAT_CONFIG = 1U << 13,
         METRICS = 1U << 14,
-        GLOBAL = 1U << 15,
+        NAMESPACES = 1U << 15,
+        GLOBAL = 1U << 16,
 };
 
 enum option_id {
@@ -136,12 +138,12 @@ static const struct option_entry {
         { OPTION_ALL, PURGE, 0, "all", NULL, "the empty prefix is meant: remove everything" },
         { OPTION_LONG, LS, 'l', "long", NULL, "show size, time of the put, and ETag as well" },
         { OPTION_NULL, LS, '0', "null", NULL, "end each entry with a NUL, never escape" },
-        { OPTION_JSON, STATS, 0, "json", NULL, "as one JSON object" },
         { OPTION_HTTP, METRICS, 0, "http", NULL, "answer an HTTP request on standard input with it" },
         { OPTION_REPAIR, VERIFY, 0, "repair", NULL,
           "move what is wrong to quarantine, and correct the rest" },
         { OPTION_RATE, VERIFY, 0, "rate", "BYTES",
           "read at most BYTES a second: 10M, 1G (the default is 64M)" },
+        { OPTION_JSON, STATS | NAMESPACES, 0, "json", NULL, "as JSON" },
         { OPTION_VERBOSE, GET | PUT | EXPORT | IMPORT, 'v', "verbose", NULL,
           "say on standard error what was done, and how" },
 

@@ -67,8 +67,9 @@ static void hint(const struct ctl *ctl, int error) {
         if (error == -ECANCELED)
                 complain("objmapperctl stat shows the present generation");
         if (error == -ENOSPC)
-                complain("make room with objmapperctl rm or purge; objmapperctl stats tells what the store "
-                         "holds");
+                complain("make room with objmapperctl rm or purge; objmapperctl stats and objmapperctl "
+                         "namespaces tell "
+                         "what the store holds");
         if (error == -ETIMEDOUT)
                 complain("--timeout waits longer; is it stuck? systemctl %sstatus objmapper%s%s.service",
                          a->user ? "--user " : "", a->instance ? "@" : "", a->instance ?: "");

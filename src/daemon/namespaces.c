@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "clock.h"
+
 /* The ids of those whom lists name, in one block of memory. */
 struct ids {
         uint32_t *ids;
@@ -83,4 +85,45 @@ int namespaces_compile(struct access_rules **ret, const struct config *config) {
         }
 
         return access_rules_new(ret, namespaces, config->n_namespaces, geteuid());
+}
+
+int namespaces_limit(struct storage_namespace **ret,
+                     const struct config *config,
+                     const struct storage_limits *of_store) {
+        static const enum storage_policy policies[] = {
+                [CONFIG_POLICY_S3FIFO] = STORAGE_POLICY_S3FIFO,
+                [CONFIG_POLICY_LRU] = STORAGE_POLICY_LRU,
+                [CONFIG_POLICY_LFU] = STORAGE_POLICY_LFU,
+        };
+        struct storage_namespace *namespaces;
+
+        assert(ret);
+
+        *ret = NULL;
+        if (config->n_namespaces == 0)
+                return 0;
+
+        namespaces = calloc(config->n_namespaces, sizeof(namespaces[0]));
+        if (!namespaces)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < config->n_namespaces; i++) {
+                const struct config_namespace *namespace = &config->namespaces[i];
+
+                namespaces[i] = (struct storage_namespace){
+                        .name = namespace->name,
+                        .prefix = namespace->prefix.data,
+                        .prefix_size = namespace->prefix.size,
+                        .bytes_max = namespace->bytes_max,
+                        .objects_max = namespace->objects_max,
+                        .ttl_msec = namespace->default_ttl_usec == UINT64_MAX
+                                                    ? 0
+                                                    : namespace->default_ttl_usec / USEC_PER_MSEC,
+                        .policy = namespace->policy < 0 ? of_store->policy : policies[namespace->policy],
+                        .evict = namespace->evict < 0 ? of_store->evict : namespace->evict,
+                };
+        }
+
+        *ret = namespaces;
+        return 0;
 }

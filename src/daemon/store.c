@@ -11,6 +11,7 @@
 #include "log.h"
 #include "macro.h"
 #include "message-ids.h"
+#include "namespaces.h"
 
 /* Makes the folders above path, as the store makes the last one. What is wrong there the store will say. */
 static void make_parents(char *path) {
@@ -229,8 +230,37 @@ void store_reconfigure(struct storage *storage, const struct config *config) {
         storage_set_cache_path_max(storage, &cache_path_max);
 }
 
+/* What the namespaces and the rest may hold. ret->namespaces is to be freed. */
+static int limits_from_config(struct storage_limits *ret, const struct config *config) {
+        struct storage_namespace *namespaces;
+        struct storage_limits limits = { .policy = STORAGE_POLICY_S3FIFO, .evict = true };
+        int r;
+
+        r = namespaces_limit(&namespaces, config, &limits);
+        if (r < 0)
+                return r;
+
+        limits.namespaces = namespaces;
+        limits.n_namespaces = config->n_namespaces;
+        *ret = limits;
+        return 0;
+}
+
+static void limits_done(struct storage_limits *limits) {
+        free((struct storage_namespace *) limits->namespaces);
+}
+
+int store_set_limits(struct storage *storage, const struct config *config) {
+        _cleanup_(limits_done) struct storage_limits limits = {};
+        int r;
+
+        r = limits_from_config(&limits, config);
+        return r < 0 ? r : storage_set_limits(storage, &limits);
+}
+
 int store_open(struct storage **ret, const char *directory, const struct config *config) {
-        const struct storage_config storage_config = {
+        _cleanup_(limits_done) struct storage_limits limits = {};
+        struct storage_config storage_config = {
                 .directory = directory,
                 .view = getenv("OBJMAPPER_BLOB_VIEW"),
                 .inline_max = SIZE_MAX,
@@ -247,7 +277,11 @@ int store_open(struct storage **ret, const char *directory, const struct config 
         const struct log_field store = LOG_FIELD_STRING("OBJMAPPER_STORE", directory);
         int r;
 
-        r = storage_init(ret, &storage_config);
+        r = limits_from_config(&limits, config);
+        if (r >= 0) {
+                storage_config.limits = limits;
+                r = storage_init(ret, &storage_config);
+        }
         if (r < 0) {
                 log_open_failure(directory, r);
                 return r;

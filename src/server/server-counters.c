@@ -62,6 +62,39 @@ static void visit_array(
                         visit(names[i], values[i], userdata);
 }
 
+struct visitor {
+        visit_fn visit;
+        void *userdata;
+};
+
+static void visit_of_namespace(const struct visitor *visitor,
+                               const char *namespace,
+                               const char *what,
+                               uint64_t value) {
+        char name[PROTO_COUNTER_NAME_MAX + 1];
+
+        (void) snprintf(name, sizeof(name), "namespace_%s_%s", namespace, what);
+        visitor->visit(name, value, visitor->userdata);
+}
+
+static void visit_namespace(const struct storage_namespace *namespace,
+                            const struct storage_usage *usage,
+                            void *userdata) {
+        const struct visitor *visitor = userdata;
+
+        if (!namespace->name[0]) /* what is in none */
+                return;
+
+        visit_of_namespace(visitor, namespace->name, "objects", usage->objects);
+        if (namespace->objects_max != UINT64_MAX)
+                visit_of_namespace(visitor, namespace->name, "objects_max", namespace->objects_max);
+        visit_of_namespace(visitor, namespace->name, "bytes", usage->bytes);
+        if (namespace->bytes_max != UINT64_MAX)
+                visit_of_namespace(visitor, namespace->name, "bytes_max", namespace->bytes_max);
+        visit_of_namespace(visitor, namespace->name, "objects_pinned", usage->pinned_objects);
+        visit_of_namespace(visitor, namespace->name, "bytes_pinned", usage->pinned_bytes);
+}
+
 void server_count(struct server *server, visit_fn visit, void *userdata) {
         struct counters sum = {};
         struct storage_stats stats;
@@ -114,6 +147,8 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("fast_misses", stats.fast_misses, userdata);
         visit("fast_bytes", stats.fast_bytes, userdata);
         visit("fast_objects", stats.fast_objects, userdata);
+
+        storage_visit_namespaces(server->storage, visit_namespace, &(struct visitor){ visit, userdata });
 }
 
 void server_visit_counters(struct server *server, visit_fn visit, void *userdata) {

@@ -117,9 +117,11 @@ struct account *accounts_of(const struct accounts *accounts, const void *uri, si
                 struct account *account = accounts->list[i];
                 const struct storage_namespace *namespace = account ? account->namespace : NULL;
 
-                if (namespace && namespace->prefix_size > best->namespace->prefix_size &&
+                /* One of no bytes comes before the rest of the store. */
+                if (namespace && namespace->prefix_size >= best->namespace->prefix_size &&
                     namespace->prefix_size <= uri_size &&
-                    memcmp(namespace->prefix, uri, namespace->prefix_size) == 0)
+                    (namespace->prefix_size == 0 ||
+                     memcmp(namespace->prefix, uri, namespace->prefix_size) == 0))
                         best = account;
         }
 

@@ -10,14 +10,15 @@ static uint64_t maximum(uint64_t max) {
 static bool is_sound(const struct storage_namespace *namespace) {
         size_t name_size = namespace->name ? strlen(namespace->name) : 0;
 
-        return name_size > 0 && name_size <= STORAGE_NAMESPACE_NAME_MAX && namespace->prefix_size > 0 &&
+        return name_size > 0 && name_size <= STORAGE_NAMESPACE_NAME_MAX &&
                namespace->prefix_size <= STORAGE_NAMESPACE_PREFIX_MAX &&
                namespace->policy <= STORAGE_POLICY_LFU;
 }
 
 static bool is_other(const struct storage_namespace *a, const struct storage_namespace *b) {
         return strcmp(a->name, b->name) != 0 &&
-               (a->prefix_size != b->prefix_size || memcmp(a->prefix, b->prefix, a->prefix_size) != 0);
+               (a->prefix_size != b->prefix_size ||
+                (a->prefix_size > 0 && memcmp(a->prefix, b->prefix, a->prefix_size) != 0));
 }
 
 static int check(const struct storage_limits *limits) {
@@ -37,7 +38,7 @@ static int check(const struct storage_limits *limits) {
 
 static int copy_namespace(struct storage_namespace *to, const struct storage_namespace *from) {
         char *name = strdup(from->name);
-        void *prefix = malloc(from->prefix_size);
+        void *prefix = malloc(from->prefix_size + 1);
 
         if (!name || !prefix) {
                 free(name);
@@ -47,7 +48,9 @@ static int copy_namespace(struct storage_namespace *to, const struct storage_nam
 
         *to = *from;
         to->name = name;
-        to->prefix = memcpy(prefix, from->prefix, from->prefix_size);
+        to->prefix = prefix;
+        if (from->prefix_size > 0)
+                memcpy(prefix, from->prefix, from->prefix_size);
         to->bytes_max = maximum(from->bytes_max);
         to->objects_max = maximum(from->objects_max);
         return 0;

@@ -69,7 +69,7 @@ struct storage_amount {
  * bytes of bodies and objects; 0 or UINT64_MAX: none. */
 struct storage_namespace {
         const char *name; /* at most STORAGE_NAMESPACE_NAME_MAX bytes; what it holds stays its own under this name */
-        const void *prefix; /* 1 to STORAGE_NAMESPACE_PREFIX_MAX bytes */
+        const void *prefix; /* 0 to STORAGE_NAMESPACE_PREFIX_MAX bytes */
         size_t prefix_size;
         uint64_t bytes_max;
         uint64_t objects_max;
@@ -359,8 +359,8 @@ int storage_list_except(struct storage *storage,
                         void *userdata);
 
 /* Other limits from now on: for changes that are submitted later, and in the background for what is there. Copies
- * them. -EINVAL: two namespaces have one name or one prefix, or a name or prefix is empty or too long, or there
- * are too many of them; -ENOMEM. */
+ * them. -EINVAL: two namespaces have one name or one prefix, or a name is empty, or one of them is too long,
+ * or there are too many; -ENOMEM. */
 int storage_set_limits(struct storage *storage, const struct storage_limits *limits);
 
 struct storage_usage {

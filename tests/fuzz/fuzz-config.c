@@ -119,6 +119,10 @@ static void check_namespaces(struct config *config) {
 
                 CHECK(!whole || namespace->prefix.data);
                 CHECK(strlen(namespace->name) <= CONFIG_NAMESPACE_NAME_MAX);
+                CHECK(namespace->bytes_max >= 1 && namespace->objects_max >= 1);
+                CHECK(namespace->default_ttl_usec >= 1000);
+                CHECK(namespace->policy >= -1 && namespace->policy <= CONFIG_POLICY_LFU);
+                CHECK(namespace->evict >= -1 && namespace->evict <= 1);
                 check_namespace(namespace);
         }
 }

@@ -31,7 +31,7 @@ import tap  # noqa: E402, pylint: disable=wrong-import-position
 
 CTL = daemon_lib.build_path("src/ctl/objmapperctl")
 VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import",
-         "pin", "unpin", "verify", "cat-config", "metrics")
+         "pin", "unpin", "verify", "cat-config", "metrics", "namespaces")
 DONE, FAILED, USAGE, ABSENT, CONFLICT, NOT_PERMITTED, NO_DAEMON, NO_ROOM, UNKNOWN, BUSY = range(10)
 LARGE = bytes(range(256)) * 4096 * 5  # has a file of its own in the store
 MODES = ("fdpass", "copy", "splice", "auto")

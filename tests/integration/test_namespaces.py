@@ -352,6 +352,130 @@ def test_bus():
         bus.call("Remove", "sa{sv}", "alice/2", 0, uid=0)
 
 
+QUOTAS = """
+[Namespace small]
+Prefix=small/
+MaxBytes=100000
+Evict=no
+[Namespace few]
+Prefix=few/
+MaxObjects=3
+Evict=no
+[Namespace cache]
+Prefix=cache/
+MaxObjects=10
+Policy=lru
+Evict=yes
+[Namespace brief]
+Prefix=brief/
+DefaultTTLSec=1h
+[Namespace open]
+Prefix=open/
+"""
+
+
+def usage(daemon):
+    """What objmapperctl shows: {name: {column: value}}."""
+    return {space.pop("name"): space for space in json.loads(daemon.ctl("namespaces", "--json").stdout)}
+
+
+def test_quotas():
+    """What does not fit is refused, and other namespaces have their room."""
+    with open_daemon(settings=QUOTAS) as daemon, connect(daemon.publisher, BOB) as bob:
+        bob.put("small/1", b"x" * 60000)
+        for name, size in (("small/2", 60000), ("small/2", 40001), ("small/3", 200000), ("small/1", 100001)):
+            reply = bob.ask(wire.PUT, wire.uri(name), body=b"y" * size)
+            assert reply.status == wire.NO_SPACE, reply
+        bob.put("small/2", b"y" * 40000)
+        bob.put("small/1", b"z" * 60000)  # in place of what was there
+        assert bob.get("small/1") == b"z" * 60000
+        bob.put("open/1", b"x" * 200000)
+        for i in range(3):
+            bob.put(f"few/{i}", b"")
+        assert bob.ask(wire.PUT, wire.uri("few/3"), body=b"").status == wire.NO_SPACE
+        bob.put("few/0", b"new")
+        assert bob.ask(wire.REMOVE, wire.uri("few/1")).status == wire.OK
+        bob.put("few/3", b"")
+        # A quota is no matter of who publishes.
+        with connect(daemon.publisher, 0) as root:
+            assert root.ask(wire.PUT, wire.uri("few/4"), body=b"").status == wire.NO_SPACE
+
+        held = usage(daemon)
+        wanted = (("small", 2, None, 100000, 100000), ("few", 3, 3, 3, None), ("cache", 0, 10, 0, None),
+                  ("brief", 0, None, 0, None), ("open", 1, None, 200000, None))
+        assert held == {name: {"objects": objects, "objects_pinned": 0, "objects_max": objects_max, "bytes": size,
+                               "bytes_pinned": 0, "bytes_max": bytes_max}
+                        for name, objects, objects_max, size, bytes_max in wanted}, held
+        counters = common.stats(daemon)
+        assert counters["namespace_small_bytes"] == 100000 and counters["namespace_few_objects_max"] == 3
+        assert "namespace_small_objects_max" not in counters
+        metrics = daemon.ctl("metrics", text=True).stdout
+        assert 'objmapper_namespace_bytes{namespace="small"} 100000\n' in metrics
+        assert 'objmapper_namespace_max_objects{namespace="few"} 3\n' in metrics
+
+
+def test_quota_on_the_bus():
+    with Bus() as bus, open_daemon(settings=QUOTAS, environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}):
+        for i in range(3):
+            bus.call("PutBytes", "saya{ss}a{sv}", f"few/{i}", 1, 65, 0, 0)
+        result = bus.busctl("call", NAME, PATH, INTERFACE, "PutBytes", "saya{ss}a{sv}", "few/3", "1", "65", "0", "0")
+        assert result.returncode != 0 and "no space" in result.stderr.lower(), result
+        assert bus.call("GetStats")["namespace_few_objects"]["data"] == 3
+
+
+def test_eviction_stays_inside():
+    """A namespace makes room for its own objects from its own, and never holds more than it may."""
+    with open_daemon(settings=QUOTAS) as daemon, connect(daemon.publisher, BOB) as bob:
+        bob.put("few/1", b"few")
+        bob.put("open/1", b"open")
+        for i in range(50):
+            bob.put(f"cache/{i:02}", b"x")
+            assert usage(daemon)["cache"]["objects"] <= 10
+        kept = list_all(bob, "cache/")[0]
+        assert len(kept) == 10 and b"cache/49" in kept, kept
+        assert bob.get("few/1") == b"few" and bob.get("open/1") == b"open"
+
+
+def test_default_ttl():
+    """Of puts that carry none."""
+    with open_daemon(settings=QUOTAS) as daemon, connect(daemon.publisher, BOB) as bob:
+        for name, fields, wanted in (("brief/1", [], 3600), ("brief/2", [wire.u64(wire.TAG_TTL, 60000)], 60),
+                                     ("open/1", [], None)):
+            info = bob.put(name, b"", *fields)
+            lives = (info.expires_usec - info.stored_usec) / 1000000 if info.expires_usec else None
+            assert lives == wanted, (name, lives)
+
+
+def test_reload_of_quotas():
+    """Lower limits trim what may be evicted; what is in a new namespace is counted there; others count at once."""
+    with open_daemon(settings=QUOTAS) as daemon, connect(daemon.publisher, BOB) as bob:
+        for i in range(10):
+            bob.put(f"cache/{i}", b"x")
+            bob.put(f"late/{i}", b"x")
+        reload(daemon, QUOTAS.replace("MaxObjects=10", "MaxObjects=4") + "[Namespace late]\nPrefix=late/\nEvict=no\nMaxObjects=10\n")
+        common.wait_until(lambda: usage(daemon)["cache"]["objects"] == 4, "trimmed")
+        common.wait_until(lambda: usage(daemon)["late"]["objects"] == 10, "counted anew")
+        assert bob.ask(wire.PUT, wire.uri("late/10"), body=b"").status == wire.NO_SPACE
+        assert len(list_all(bob, "cache/")[0]) == 4
+        reload(daemon, "")
+        assert usage(daemon) == {}
+        bob.put("late/10", b"")
+        daemon.restart()
+        assert usage(daemon) == {}
+
+
+def test_many_namespaces():
+    """All that there may be, with the longest names and prefixes."""
+    settings = "".join(f"[Namespace {i:032}]\nPrefix={i:0255}/\nMaxBytes=1G\nMaxObjects=1000\n" for i in range(256))
+    with open_daemon(settings=settings) as daemon, connect(daemon.publisher, BOB) as bob:
+        for i in (0, 128, 255):
+            bob.put(f"{i:0255}/1", b"body")
+        held = usage(daemon)
+        assert len(held) == 256
+        assert {int(name) for name, space in held.items() if space["objects"] == 1} == {0, 128, 255}
+        assert len(daemon.ctl("namespaces", text=True).stdout.splitlines()) == 257
+
+
 if os.geteuid() != 0:
     tap.skip_all("needs root, to be other users")
 tap.run(globals())

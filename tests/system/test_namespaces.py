@@ -164,6 +164,58 @@ def test_reload(host):
     assert host.get("public/1", user="bob") == b"body of public/1"
 
 
+QUOTAS = """\
+[Namespace limited]
+Prefix=limited/
+MaxBytes=1M
+Evict=no
+PublishUsers=alice bob
+
+[Namespace tiny]
+Prefix=tiny/
+MaxObjects=1
+Evict=no
+
+[Namespace cache]
+Prefix=cache/
+MaxObjects=5
+Evict=yes
+"""
+NO_ROOM = 7
+
+
+def test_quotas(host):
+    """Whoever publishes, on the socket and on the bus; and what others put is not touched."""
+    prepare(host)
+    host.configure("60-public", QUOTAS)
+    host.put("limited/1", b"x" * 600_000, user="alice")
+    for user in ("bob", "root"):
+        result = host.ctl("put", "limited/2", input=b"y" * 600_000, text=False, user=user, check=False)
+        assert result.returncode == NO_ROOM and b"no space" in result.stderr, result
+    result = host.ctl("put", "--recursive", "/usr/share/doc/base-files", "limited/doc/", user="ed", check=False)
+    assert result.returncode == NOT_PERMITTED
+    host.busctl("PutBytes", "saya{ss}a{sv}", "tiny/1", "1", "65", "0", "0")
+    result = host.busctl("PutBytes", "saya{ss}a{sv}", "tiny/2", "1", "65", "0", "0", check=False)
+    assert result.returncode != 0 and "no space" in result.stderr, result
+    for i in range(20):
+        host.put(f"cache/{i:02}", "x", user="bob")
+    kept = host.ctl("ls", "cache/").stdout.split()
+    assert len(kept) == 5 and "cache/19" in kept, kept
+    for uri in ("private/1", "news/1", "public/1"):
+        assert host.get(uri, user="root") == f"body of {uri}".encode()
+    assert len(host.get("limited/1", user="bob")) == 600_000
+
+    rows = [line.split() for line in host.ctl("namespaces", user="reader").stdout.splitlines()]
+    assert rows[0] == ["NAMESPACE", "OBJECTS", "PINNED", "MAX", "BYTES", "PINNED", "MAX"], rows
+    assert ["limited", "1", "0", "-", "600000", "0", "1048576"] in rows and ["cache", "5", "0", "5", "5", "0", "-"] in rows, rows
+    assert "namespace_limited_bytes 600000\n" in host.ctl("stats", user="reader").stdout
+
+    # More room by a reload.
+    host.configure("60-public", QUOTAS.replace("1M", "2M"))
+    host.put("limited/2", b"y" * 600_000, user="bob")
+    host.configure("60-public", "")
+
+
 def test_group_that_is_gone(host):
     """Nobody is a member of it then, and not everybody; the start and the reload go on, with a warning."""
     prepare(host)

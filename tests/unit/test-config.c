@@ -657,6 +657,47 @@ static void test_namespaces(void) {
         config_done(&config);
 }
 
+static void test_namespace_limits(void) {
+        struct config config = parse_good(
+                        "[Namespace a]\nPrefix=a\nMaxBytes=2G\nMaxObjects=7\nDefaultTTLSec=1min\n"
+                        "Policy=lfu\nEvict=no\n"
+                        "[Namespace b]\nPrefix=b\nMaxBytes=1\nMaxBytes=\nPolicy=lru\nPolicy=\n"
+                        "Evict=yes\nEvict=\n"
+                        "[Namespace c]\nPrefix=c\nPolicy=s3fifo\nEvict=on\nMaxObjects=infinity\n");
+        const struct config_namespace *namespace;
+
+        namespace = find_namespace(&config, "a");
+        g_assert_cmpuint(namespace->bytes_max, ==, UINT64_C(2) << 30);
+        g_assert_cmpuint(namespace->objects_max, ==, 7);
+        g_assert_cmpuint(namespace->default_ttl_usec, ==, UINT64_C(60) * G_USEC_PER_SEC);
+        g_assert_cmpint(namespace->policy, ==, CONFIG_POLICY_LFU);
+        g_assert_cmpint(namespace->evict, ==, 0);
+        namespace = find_namespace(&config, "b");
+        g_assert_true(namespace->bytes_max == UINT64_MAX && namespace->objects_max == UINT64_MAX &&
+                      namespace->default_ttl_usec == UINT64_MAX);
+        g_assert_cmpint(namespace->policy, ==, -1);
+        g_assert_cmpint(namespace->evict, ==, -1);
+        namespace = find_namespace(&config, "c");
+        g_assert_cmpint(namespace->policy, ==, CONFIG_POLICY_S3FIFO);
+        g_assert_cmpint(namespace->evict, ==, 1);
+        g_assert_true(namespace->objects_max == UINT64_MAX);
+        config_done(&config);
+
+        parse_bad("[Namespace "
+                  "a]\nPrefix=a\nMaxBytes=0\nMaxBytes=80%\nMaxObjects=0\nDefaultTTLSec=0\nPolicy=fifo\n"
+                  "Evict=maybe\n",
+                  "E f:3: MaxBytes=0: out of range: expected a size such as 16K or 4M, at least 1B, or "
+                  "infinity.\n"
+                  "E f:4: MaxBytes=80%: not understood: expected a size such as 16K or 4M, at least 1B, or "
+                  "infinity.\n"
+                  "E f:5: MaxObjects=0: out of range: expected a whole number at least 1, or infinity.\n"
+                  "E f:6: DefaultTTLSec=0: out of range: expected a time such as 30s or 1min 30s, at least "
+                  "1ms, or "
+                  "infinity.\n"
+                  "E f:7: Policy=fifo: not understood: expected one of s3fifo, lru, lfu.\n"
+                  "E f:8: Evict=maybe: not understood: expected yes or no.\n");
+}
+
 static void test_bad_namespaces(void) {
         g_autofree char *name = g_strnfill(CONFIG_NAMESPACE_NAME_MAX + 1, 'n');
         g_autofree char *long_name = g_strdup_printf("[Namespace %s]\nPrefix=a\n", name);
@@ -904,6 +945,7 @@ int main(int argc, char *argv[]) {
         harness_add("/config/one-file", test_one_file);
         harness_add("/config/user", test_user);
         harness_add("/config/namespaces", test_namespaces);
+        harness_add("/config/namespace-limits", test_namespace_limits);
         harness_add("/config/bad-namespaces", test_bad_namespaces);
         harness_add("/config/prefixes", test_prefixes);
         harness_add("/config/bad-owners", test_bad_owners);
