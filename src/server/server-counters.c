@@ -120,8 +120,8 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("store_bytes", stats.bytes, userdata);
         visit("store_objects_inline", stats.objects_inline, userdata);
         visit("store_objects_expiring", stats.objects_expiring, userdata);
-        visit("store_pinned_objects", stats.pinned_objects, userdata);
-        visit("store_pinned_bytes", stats.pinned_bytes, userdata);
+        visit("pinned_objects", stats.pinned_objects, userdata);
+        visit("pinned_bytes", stats.pinned_bytes, userdata);
         visit("store_dictionary_bytes", stats.dictionary_bytes, userdata);
         visit("store_gets", stats.gets, userdata);
         visit("store_hits", stats.hits, userdata);
@@ -130,8 +130,8 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("puts_lost", stats.puts_lost, userdata);
         visit("store_removes", stats.removes, userdata);
         visit("store_expired", stats.expired, userdata);
-        visit("store_evictions", stats.evictions, userdata);
-        visit("store_evicted_bytes", stats.evicted_bytes, userdata);
+        visit("evictions", stats.evictions, userdata);
+        visit("evicted_bytes", stats.evicted_bytes, userdata);
         visit("store_commits", stats.commits, userdata);
         visit("store_changes", stats.changes, userdata);
         visit("store_bytes_put", stats.bytes_put, userdata);

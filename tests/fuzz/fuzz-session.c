@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <ftw.h>
 #include <stdbool.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "fdpass.h"
 #include "fuzz.h"
 #include "log.h"
+#include "macro.h"
 #include "protocol.h"
 #include "server-internal.h"
 
@@ -200,7 +202,7 @@ static unsigned count_fds(void) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct storage_stats stats;
         struct worker *worker;
-        unsigned n_fds;
+        static unsigned n_fds = UINT_MAX;
         uint64_t end;
         int pair[2];
 
@@ -210,7 +212,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 init();
 
         worker = server->workers[0];
-        n_fds = count_fds();
+        /* The store's threads open files of their own at times: the fewest that there were are those that stay. */
+        n_fds = MIN(n_fds, count_fds());
         answers_size = 0;
 
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
@@ -232,7 +235,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 CHECK(clock_usec(CLOCK_MONOTONIC) < end);
         (void) close(pair[1]);
 
-        CHECK(count_fds() == n_fds);
+        while (count_fds() > n_fds)
+                CHECK(clock_usec(CLOCK_MONOTONIC) < end);
         CHECK(worker->object.fd < 0);
 
         storage_get_stats(storage, &stats);

@@ -549,7 +549,6 @@ static void test_bad_limits(void) {
                 { good, { .name = "b", .prefix = "a", .prefix_size = 1 } },
                 { good, { .name = "", .prefix = "b", .prefix_size = 1 } },
                 { good, { .name = NULL, .prefix = "b", .prefix_size = 1 } },
-                { good, { .name = "b", .prefix = "", .prefix_size = 0 } },
                 { good,
                   { .name = "b", .prefix = long_text, .prefix_size = STORAGE_NAMESPACE_PREFIX_MAX + 1 } },
                 { good, { .name = long_text, .prefix = "b", .prefix_size = 1 } },
