@@ -16,7 +16,9 @@
 #define URIS            200
 #define IN_FLIGHT       16
 #define CACHE_PATH_MAX  500000
-#define BYTES_MAX       600000
+#define PINNED          5
+#define BYTES_MAX       600000 /* less than the objects would take */
+#define OBJECTS_MAX     180    /* likewise */
 #define SECONDS_DEFAULT 6
 #define SECONDS_FULL    300   /* from here on ... */
 #define CALLS_FULL      10000 /* ... each function is called so often */
@@ -33,6 +35,7 @@
         X(storage_object_done)            \
         X(storage_get)                    \
         X(storage_note_body_read)         \
+        X(storage_open_original)          \
         X(storage_get_fd)                 \
         X(storage_get_mmap)               \
         X(storage_munmap)                 \
@@ -77,6 +80,8 @@ struct stress {
         struct shelf shelf;
         uint64_t end_usec;
         char *uris[URIS];
+        char *pinned[PINNED]; /* other objects, which stay */
+        uint64_t pinned_generations[PINNED];
         char *cache_path;
         /* The newest state of each object that somebody knows of; nothing older may come. Atomic. */
         uint64_t known[URIS];
@@ -200,6 +205,20 @@ static bool is_get_refusal(int r) {
         return r == -ENOENT || r == -ESTALE;
 }
 
+/* A copy, or the body itself; as if the copy could not be read, sometimes. */
+static void check_opened(struct worker *worker, unsigned uri, const struct storage_object *object) {
+        _cleanup_close_ int fd = -EBADF;
+
+        check_fd(uri, object->fd, &object->info);
+        if (object->copy == 0 || g_rand_boolean(worker->rand))
+                return;
+
+        fd = CALL(storage_open_original, worker->storage, object->copy, object->fd);
+        g_assert_true(fd >= 0 || fd == -ENOENT);
+        if (fd >= 0)
+                check_fd(uri, fd, &object->info);
+}
+
 static void do_get(struct worker *worker, unsigned uri) {
         static const unsigned flags[] = { 0, STORAGE_GET_OPEN, STORAGE_GET_OPEN,
                                           STORAGE_GET_OPEN | STORAGE_GET_STALE };
@@ -224,7 +243,7 @@ static void do_get(struct worker *worker, unsigned uri) {
         if (r == 0 && object->body)
                 check_body(uri, object->body, object->info.size, &object->info);
         else if (r == 0 && flag & STORAGE_GET_OPEN)
-                check_fd(uri, object->fd, &object->info);
+                check_opened(worker, uri, object);
 
         etag = object->info.etag;
         known = know(worker->stress, uri);
@@ -461,10 +480,14 @@ static void begin_listing(struct listing *listing, struct worker *worker) {
                 listing->durable[i] = __atomic_load_n(&worker->stress->durable[i], __ATOMIC_ACQUIRE);
 }
 
+/* URIS or more: a pinned one. */
 static unsigned number_of(const struct stress *stress, const void *uri, size_t uri_size) {
         for (unsigned i = 0; i < URIS; i++)
                 if (strlen(stress->uris[i]) == uri_size && memcmp(stress->uris[i], uri, uri_size) == 0)
                         return i;
+        for (unsigned i = 0; i < PINNED; i++)
+                if (strlen(stress->pinned[i]) == uri_size && memcmp(stress->pinned[i], uri, uri_size) == 0)
+                        return URIS + i;
 
         g_error("%.*s was never put", (int) uri_size, (const char *) uri);
 }
@@ -473,6 +496,8 @@ static int visit(const void *uri, size_t uri_size, const struct storage_info *in
         struct listing *listing = userdata;
         unsigned number = number_of(listing->worker->stress, uri, uri_size);
 
+        if (number >= URIS)
+                return 0;
         check_state(listing->worker, number, listing->durable[number], info);
         raise_to(&listing->worker->stress->durable[number], state_of(&info->etag));
         return 0;
@@ -509,7 +534,8 @@ static void do_stats(struct worker *worker, _unused_ unsigned uri) {
         struct storage_stats stats;
 
         CALL(storage_get_stats, worker->storage, &stats);
-        g_assert_cmpuint(stats.objects, <=, URIS);
+        g_assert_cmpuint(stats.objects, <=, OBJECTS_MAX);
+        g_assert_cmpuint(stats.bytes, <=, BYTES_MAX);
         g_assert_cmpuint(CALL(storage_get_id, worker->storage), ==, storage_get_id(worker->storage));
         g_assert_false(CALL(storage_is_mapped, worker->storage, &stats));
 }
@@ -544,14 +570,18 @@ static void do_verify(struct worker *worker, unsigned uri) {
 
         r = CALL(storage_verify_begin, &verify, worker->storage, &config);
         g_assert_true(r == 0 || r == -EBUSY);
-        if (r < 0)
+        if (r < 0) {
+                CALL(storage_verify_end, NULL);
                 return;
+        }
 
-        CALL(storage_verify_get_progress, verify, &progress);
-        g_assert_cmpuint(progress.problems, ==, 0);
-        if (uri % 32 > 0)
-                CALL(storage_verify_cancel, verify);
-        else
+        for (unsigned i = 0; i < 4; i++) {
+                CALL(storage_verify_get_progress, verify, &progress);
+                g_assert_cmpuint(progress.problems, ==, 0);
+                if (uri % 32 > 0)
+                        CALL(storage_verify_cancel, verify);
+        }
+        if (uri % 32 == 0)
                 wait_until(__atomic_load_n(&is_done, __ATOMIC_ACQUIRE));
         CALL(storage_verify_end, verify);
         g_assert_true(is_done);
@@ -562,18 +592,51 @@ static void do_set_cache_path_max(struct worker *worker, unsigned uri) {
              &(struct storage_amount){ .bytes = uri % 8 * CACHE_PATH_MAX / 8 });
 }
 
-static void do_set_limits(struct worker *worker, unsigned uri) {
-        struct storage_namespace namespaces[] = {
-                { .name = "one", .prefix = "1", .prefix_size = 1, .bytes_max = BYTES_MAX / 4, .evict = true },
-                { .name = "two", .prefix = "2", .prefix_size = 1, .ttl_msec = 20, .evict = uri % 2 },
+/* The maxima of the store are lowered at times; three namespaces go each their own way. */
+static int set_limits(struct storage *storage, unsigned random) {
+        const struct storage_namespace namespaces[] = {
+                { .name = "one",
+                  .prefix = "1",
+                  .prefix_size = 1,
+                  .bytes_max = BYTES_MAX / 4,
+                  .policy = random / 8 % 3,
+                  .evict = true },
+                { .name = "two",
+                  .prefix = "2",
+                  .prefix_size = 1,
+                  .objects_max = OBJECTS_MAX / 8,
+                  .ttl_msec = 20,
+                  .policy = STORAGE_POLICY_LFU,
+                  .evict = true },
+                { .name = "three",
+                  .prefix = "3",
+                  .prefix_size = 1,
+                  .bytes_max = BYTES_MAX / 4,
+                  .evict = random & 4 },
         };
 
-        assert_ok(CALL(storage_set_limits, worker->storage,
-                       &(struct storage_limits){ .bytes_max = BYTES_MAX / (1 + uri % 3),
-                                                 .policy = (enum storage_policy)(uri % 3),
-                                                 .evict = true,
-                                                 .namespaces = namespaces,
-                                                 .n_namespaces = uri % 3 }));
+        return CALL(storage_set_limits, storage,
+                    &(struct storage_limits){ .bytes_max = random & 1 ? BYTES_MAX : BYTES_MAX / 2,
+                                              .objects_max = random & 2 ? OBJECTS_MAX : OBJECTS_MAX / 2,
+                                              .policy = random / 32 % 3,
+                                              .evict = true,
+                                              .namespaces = namespaces,
+                                              .n_namespaces = random / 128 % 4 });
+}
+
+static void do_set_limits(struct worker *worker, _unused_ unsigned uri) {
+        assert_ok(set_limits(worker->storage, g_rand_int(worker->rand)));
+}
+
+static void do_get_pinned(struct worker *worker, unsigned uri) {
+        struct stress *stress = worker->stress;
+        struct storage_object *object = &worker->object;
+        unsigned which = uri % PINNED;
+        const char *name = stress->pinned[which];
+
+        assert_ok(CALL(storage_get, worker->storage, name, strlen(name), STORAGE_GET_OPEN, NULL, object));
+        g_assert_cmpuint(object->info.etag.generation, ==, stress->pinned_generations[which]);
+        check_opened(worker, URIS + which, object);
 }
 
 static void note_usage(const struct storage_namespace *namespace,
@@ -633,6 +696,7 @@ static const struct {
         { do_verify, 8 },
         { do_set_cache_path_max, 3 },
         { do_set_limits, 3 },
+        { do_get_pinned, 4 },
         { do_visit_namespaces, 3 },
         { do_settings, 2 },
 };
@@ -670,6 +734,20 @@ static void *run(void *userdata) {
         return NULL;
 }
 
+static void put_pinned(struct stress *stress, unsigned which) {
+        struct storage_change pin = { .kind = STORAGE_PIN };
+        g_autofree uint8_t *bytes = NULL;
+        struct storage_info info;
+        size_t size;
+
+        bytes = make_body(URIS + which, 8 * (which + 1), &size); /* large ones, that have copies */
+        pin.uri = stress->pinned[which] = g_strdup_printf("kept/%u", which);
+        pin.uri_size = strlen(pin.uri);
+        assert_ok(storage_put(stress->shelf.storage, pin.uri, pin.uri_size, bytes, size, "put", 3, &info));
+        assert_ok(storage_change_wait(stress->shelf.storage, &pin));
+        stress->pinned_generations[which] = info.etag.generation;
+}
+
 static void stress_init(struct stress *stress) {
         *stress = (struct stress){};
         for (unsigned i = 0; i < URIS; i++) /* each other one too long for a key */
@@ -681,7 +759,13 @@ static void stress_init(struct stress *stress) {
         stress->shelf.hooks.expiry_interval_usec = 2000;
         stress->shelf.config.cache_path = stress->cache_path = harness_make_dir();
         stress->shelf.config.cache_path_max.bytes = CACHE_PATH_MAX;
+        stress->shelf.config.limits = (struct storage_limits){ .bytes_max = BYTES_MAX,
+                                                               .objects_max = OBJECTS_MAX,
+                                                               .evict = true };
         shelf_open(&stress->shelf);
+
+        for (unsigned i = 0; i < PINNED; i++)
+                put_pinned(stress, i);
 }
 
 static void check_end(struct stress *stress) {
@@ -735,6 +819,8 @@ static void test_stress(void) {
         harness_remove_dir(stress->cache_path);
         for (unsigned i = 0; i < URIS; i++)
                 g_free(stress->uris[i]);
+        for (unsigned i = 0; i < PINNED; i++)
+                g_free(stress->pinned[i]);
 }
 
 /* A function that is new in the header is to be added above. */
