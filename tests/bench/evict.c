@@ -6,6 +6,7 @@
 #include <glib.h>
 #include <stdio.h>
 
+#include "harness.h"
 #include "macro.h"
 #include "trace-store.h"
 
@@ -24,7 +25,7 @@ int main(int argc, char **argv) {
                                                         STORAGE_POLICY_LFU };
         uint64_t shrink = argc > 1 ? g_ascii_strtoull(argv[1], NULL, 10) : 1;
 
-        trace_use_memory();
+        harness_use_memory();
         if (shrink == 0) {
                 (void) fprintf(stderr, "usage: evict [SHRINK]\n");
                 return 2;

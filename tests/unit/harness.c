@@ -43,6 +43,11 @@ static int remove_one(const char *path,
         return remove(path);
 }
 
+void harness_use_memory(void) {
+        if (access("/dev/shm", W_OK) >= 0)
+                g_setenv("OBJMAPPER_TEST_DIR", "/dev/shm", FALSE);
+}
+
 void harness_remove_dir(char *path) {
         g_assert_cmpint(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), ==, 0);
         g_free(path);

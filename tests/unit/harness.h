@@ -11,6 +11,9 @@ void harness_add(const char *path, void (*function)(void));
 /* A new folder on a real file system below $OBJMAPPER_TEST_DIR or /var/tmp; free with harness_remove_dir().
  */
 char *harness_make_dir(void);
+/* Has new folders made in memory, where the disk is not what is tested; not when OBJMAPPER_TEST_DIR= says
+ * where. */
+void harness_use_memory(void);
 /* Removes the folder and all below it, and frees the name. */
 void harness_remove_dir(char *path);
 

@@ -78,7 +78,8 @@ static uint64_t calls[CALLS]; /* atomic */
 
 struct stress {
         struct shelf shelf;
-        uint64_t end_usec;
+        uint64_t start_usec, end_usec;
+        uint64_t calls_wanted; /* of each function */
         char *uris[URIS];
         char *pinned[PINNED]; /* other objects, which stay */
         uint64_t pinned_generations[PINNED];
@@ -696,7 +697,7 @@ static const struct {
         { do_verify, 8 },
         { do_set_cache_path_max, 3 },
         { do_set_limits, 3 },
-        { do_get_pinned, 4 },
+        { do_get_pinned, 12 },
         { do_visit_namespaces, 3 },
         { do_settings, 2 },
 };
@@ -720,10 +721,26 @@ static void do_any(struct worker *worker) {
         }
 }
 
+static bool is_enough(const struct stress *stress) {
+        for (size_t i = 0; i < CALLS; i++)
+                if (__atomic_load_n(&calls[i], __ATOMIC_RELAXED) < stress->calls_wanted)
+                        return false;
+
+        return true;
+}
+
+/* A busy machine is given as much time again. */
+static bool is_over(const struct stress *stress) {
+        uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
+
+        return now_usec >= stress->end_usec &&
+               (is_enough(stress) || now_usec - stress->end_usec >= stress->end_usec - stress->start_usec);
+}
+
 static void *run(void *userdata) {
         struct worker *worker = userdata;
 
-        while (clock_usec(CLOCK_MONOTONIC) < worker->stress->end_usec)
+        while (!is_over(worker->stress))
                 do_any(worker);
 
         for (size_t i = 0; i < IN_FLIGHT; i++) {
@@ -794,7 +811,9 @@ static void test_stress(void) {
         pthread_t threads[THREADS];
 
         stress_init(stress);
-        stress->end_usec = clock_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC;
+        stress->start_usec = clock_usec(CLOCK_MONOTONIC);
+        stress->end_usec = stress->start_usec + seconds * USEC_PER_SEC;
+        stress->calls_wanted = seconds < SECONDS_FULL ? 1 : CALLS_FULL;
         for (unsigned i = 0; i < THREADS; i++) {
                 workers[i].stress = stress;
                 workers[i].storage = stress->shelf.storage;
@@ -812,7 +831,7 @@ static void test_stress(void) {
 
         for (size_t i = 0; i < CALLS; i++) {
                 g_test_message("%s: %" G_GUINT64_FORMAT, call_names[i], calls[i]);
-                g_assert_cmpuint(calls[i], >=, seconds < SECONDS_FULL ? 1 : CALLS_FULL);
+                g_assert_cmpuint(calls[i], >=, stress->calls_wanted);
         }
         check_end(stress);
         shelf_destroy(&stress->shelf);
@@ -851,6 +870,7 @@ static void test_complete(void) {
 
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
+        harness_use_memory(); /* more happens at once without a disk to wait for */
         harness_add("/storage/stress/complete", test_complete);
         harness_add("/storage/stress/threads", test_stress);
         return g_test_run();

@@ -34,7 +34,7 @@ static void test_lfu(void) {
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
-        trace_use_memory();
+        harness_use_memory();
         harness_add("/storage/traces/s3fifo", test_s3fifo);
         harness_add("/storage/traces/lru", test_lru);
         harness_add("/storage/traces/lfu", test_lfu);

@@ -4,14 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "storage-harness.h"
-
-void trace_use_memory(void) {
-        if (access("/dev/shm", W_OK) >= 0)
-                g_setenv("OBJMAPPER_TEST_DIR", "/dev/shm", false);
-}
 
 struct run {
         struct shelf shelf;

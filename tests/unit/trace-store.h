@@ -5,9 +5,6 @@
 
 #include "trace.h"
 
-/* Has stores made in memory, unless OBJMAPPER_TEST_DIR= says where: each miss waits for a commit. */
-void trace_use_memory(void);
-
 /* Runs the requests against a new store that may hold bytes_max, and g_asserts after each that it holds no more
  * and that what was got is what was put. */
 struct trace_ratios trace_run_store(const struct trace *trace,
