@@ -148,17 +148,17 @@ def test_remove(_, manager, __):
 def test_pin(_, manager, __):
     etag = manager.put("pinned", b"1")
     assert manager.info("pinned")["pinned"] == False  # pylint: disable=singleton-comparison
-    before = manager.call("GetStats", "")["store_pinned_objects"]
+    before = manager.call("GetStats", "")["pinned_objects"]
     for _again in range(2):
         assert manager.call("Pin", "sa{sv}", "pinned", NONE) is None
         assert manager.info("pinned")["pinned"] and manager.info("pinned")["etag"] == etag
-        assert manager.call("GetStats", "")["store_pinned_objects"] == before + 1
+        assert manager.call("GetStats", "")["pinned_objects"] == before + 1
     etag = manager.put("pinned", b"2")
     assert manager.info("pinned")["pinned"]
     manager.fail("Conflict", "Unpin", "sa{sv}", "pinned", {"if-generation": dbus.UInt64(generation_of(etag) - 1)})
     manager.call("Unpin", "sa{sv}", "pinned", {"if-generation": dbus.UInt64(generation_of(etag))})
     assert not manager.info("pinned")["pinned"]
-    assert manager.call("GetStats", "")["store_pinned_objects"] == before
+    assert manager.call("GetStats", "")["pinned_objects"] == before
     for method in ("Pin", "Unpin"):
         assert manager.fail("Absent", method, "sa{sv}", "pinned/not", NONE).startswith("pinned/not: ")
         assert "4096" in manager.fail("BadRequest", method, "sa{sv}", "", NONE)

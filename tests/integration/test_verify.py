@@ -233,11 +233,11 @@ def test_no_bus_and_no_daemon(place):
 
 def test_pin(place):
     assert place.run("pin", "first", "small") == ([], "")
-    assert place.bus.call("GetStats")["store_pinned_objects"]["data"] == 2
+    assert place.bus.call("GetStats")["pinned_objects"]["data"] == 2
     place.verify()
     _, said = place.run("unpin", "nothing", "small", status=3)
     assert said.startswith("objmapperctl: nothing: "), said
-    assert place.bus.call("GetStats")["store_pinned_objects"]["data"] == 1
+    assert place.bus.call("GetStats")["pinned_objects"]["data"] == 1
     for arguments, what in (((b"\xff",), "UTF-8"), (("",), "0 bytes"), (("--socket=/nowhere", "a"), "D-Bus"), ((), "usage")):
         _, said = place.run("pin", *arguments, status=2)
         assert what in said, said
