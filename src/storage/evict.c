@@ -7,8 +7,16 @@
 #include "macro.h"
 #include "writer.h"
 
-#define WRITE_MAX TOUCHED_MAX /* records looked at in one transaction */
-#define SLACK     1024 /* a full store is emptied by one part in so many more, not to be back at once */
+#define EXAMINE_MAX   1024 /* records looked at in one transaction */
+#define EXAMINE_FEW   128  /* ... when the disk is as full as may be */
+#define EXAMINE_PAGES 8    /* pages that each may take until those that it frees can be used again */
+#define SLACK         1024 /* a full store is emptied by one part in so many more, not to be back at once */
+
+/* Bytes in the dictionary that go at most where only files are wanted. */
+#define VAIN_MAX (UINT64_C(1) << 20)
+
+static_assert(EXAMINE_MAX <= BATCH_MAX && EXAMINE_MAX <= TOUCHED_MAX,
+              "what goes in one transaction fits a batch");
 
 static uint64_t add(uint64_t a, uint64_t b) {
         uint64_t sum;
@@ -76,7 +84,7 @@ static bool note_givers(struct writer *writer) {
 }
 
 /* The account that has to give next; NULL: none has to, or can. */
-static struct account *find_giver(const struct writer *writer, uint64_t to_free) {
+static struct account *find_giver(const struct writer *writer, bool more_wanted) {
         const struct accounts *accounts = writer->storage->accounts;
         const struct storage_limits *limits = &accounts->limits->value;
         struct account *fullest = NULL;
@@ -87,7 +95,7 @@ static struct account *find_giver(const struct writer *writer, uint64_t to_free)
                     account_is_over(accounts->list[i], true))
                         return accounts->list[i];
 
-        if (!limits->evict || (to_free == 0 && !(writer->must_give && store_is_over(writer, true))))
+        if (!limits->evict || (!more_wanted && !(writer->must_give && store_is_over(writer, true))))
                 return NULL;
 
         for (size_t i = 0; i < accounts->n; i++)
@@ -117,6 +125,7 @@ static int evict_record(struct writer *writer,
                         const struct record *record) {
         struct purge *purge = writer_find_purge(writer, record);
         uint64_t size = record->info.size;
+        bool is_file = record->blob != 0;
         int r;
 
         if (purge)
@@ -129,7 +138,8 @@ static int evict_record(struct writer *writer,
                 return r;
 
         writer->batch.n_evicted++;
-        writer->batch.bytes_evicted += size;
+        writer->batch.evicted.bytes += size;
+        writer->batch.evicted.bytes_unlinked += is_file ? size : 0;
         return dictionary_delete(writer->storage->dictionary, txn, key);
 }
 
@@ -169,12 +179,35 @@ static int evict_first(struct writer *writer, MDB_txn *txn, struct account *acco
         return dictionary_requeue(dictionary, txn, &entry.key, &record, &moved);
 }
 
-static int evict_until_enough(struct writer *writer, MDB_txn *txn, uint64_t to_free) {
-        struct batch *batch = &writer->batch;
+static size_t examine_max(const struct writer *writer) {
+        uint64_t keep = __atomic_load_n(&writer->storage->keep_free, __ATOMIC_RELAXED);
 
-        while (batch->n_unlinked < BATCH_MAX && batch->n_written < WRITE_MAX) {
-                uint64_t left = to_free - MIN(to_free, batch->bytes_evicted);
-                struct account *account = find_giver(writer, left);
+        if (keep == 0 || storage_get_free(writer->storage) >= keep + EXAMINE_MAX * EXAMINE_PAGES * 4096)
+                return EXAMINE_MAX;
+
+        return EXAMINE_FEW;
+}
+
+/* Whether what went by now is not enough for the file system or the dictionary. */
+static bool is_more_wanted(const struct evicted *wanted,
+                           const struct evicted *before,
+                           const struct evicted *batch) {
+        uint64_t bytes = before->bytes + batch->bytes,
+                 bytes_unlinked = before->bytes_unlinked + batch->bytes_unlinked;
+
+        return bytes < wanted->bytes ||
+               (bytes_unlinked < wanted->bytes_unlinked && bytes - bytes_unlinked < VAIN_MAX);
+}
+
+static int evict_until_enough(struct writer *writer,
+                              MDB_txn *txn,
+                              const struct evicted *wanted,
+                              const struct evicted *before) {
+        struct batch *batch = &writer->batch;
+        size_t max = examine_max(writer);
+
+        while (batch->n_written < max) {
+                struct account *account = find_giver(writer, is_more_wanted(wanted, before, &batch->evicted));
                 int r;
 
                 if (!account)
@@ -187,8 +220,8 @@ static int evict_until_enough(struct writer *writer, MDB_txn *txn, uint64_t to_f
         return 1;
 }
 
-/* One transaction. 1: there is more to do; 0: that was all. *evicted grows by the bytes that went. */
-static int evict_some(struct writer *writer, uint64_t to_free, uint64_t *evicted) {
+/* One transaction. 1: there is more to do; 0: that was all. *evicted grows by what went. */
+static int evict_some(struct writer *writer, const struct evicted *wanted, struct evicted *evicted) {
         MDB_txn *txn;
         int more, r;
 
@@ -196,7 +229,7 @@ static int evict_some(struct writer *writer, uint64_t to_free, uint64_t *evicted
         if (r < 0)
                 return r;
 
-        more = evict_until_enough(writer, txn, to_free);
+        more = evict_until_enough(writer, txn, wanted, evicted);
         if (more < 0) {
                 dictionary_write_abort(txn);
                 return more;
@@ -206,21 +239,22 @@ static int evict_some(struct writer *writer, uint64_t to_free, uint64_t *evicted
         if (r < 0)
                 return r;
 
-        *evicted += writer->batch.bytes_evicted;
+        evicted->bytes += writer->batch.evicted.bytes;
+        evicted->bytes_unlinked += writer->batch.evicted.bytes_unlinked;
         writer_unlink(writer);
         return more;
 }
 
-int writer_evict(struct writer *writer, uint64_t to_free, uint64_t *ret_evicted) {
+int writer_evict(struct writer *writer, const struct evicted *wanted, struct evicted *ret) {
         int r = 1;
 
-        *ret_evicted = 0;
+        *ret = (struct evicted){};
         writer->batch.state = writer->state;
-        if (!note_givers(writer) && to_free == 0)
+        if (!note_givers(writer) && wanted->bytes == 0 && wanted->bytes_unlinked == 0)
                 return 0;
 
         while (r > 0 && !writer->is_plan_stale)
-                r = evict_some(writer, to_free - MIN(to_free, *ret_evicted), ret_evicted);
+                r = evict_some(writer, wanted, ret);
 
         if (r < 0)
                 writer_note_result(writer, r);
@@ -228,9 +262,9 @@ int writer_evict(struct writer *writer, uint64_t to_free, uint64_t *ret_evicted)
 }
 
 int writer_trim(struct writer *writer) {
-        uint64_t evicted = 0;
+        struct evicted evicted = {};
 
         writer_forget_plan(writer);
         writer->batch.state = writer->state;
-        return note_givers(writer) ? evict_some(writer, 0, &evicted) : 0;
+        return note_givers(writer) ? evict_some(writer, &(struct evicted){}, &evicted) : 0;
 }

@@ -10,7 +10,7 @@
 #include "macro.h"
 #include "writer.h"
 
-#define TRIES_MAX       4
+#define TRIES_MAX       8
 #define OWED_USEC       (60 * USEC_PER_SEC) /* after this time an eighth of it is not believed any more */
 #define DICTIONARY_GOAL (UINT64_C(8) << 20) /* what goes at once when the dictionary needs room */
 
@@ -52,29 +52,25 @@ static uint64_t look(struct writer *writer) {
         return free;
 }
 
-/* Evicts so much that about wanted bytes become free, in the file system or in the dictionary. -ENOSPC: it would not
- * help, or nothing more can go. */
-static int free_bytes(struct writer *writer, uint64_t wanted) {
-        struct dictionary *dictionary = writer->storage->dictionary;
-        uint64_t before, after, used_before = 0, used_after = 0, gained, evicted;
+/* -ENOSPC: it would not help, or nothing more can go. */
+static int evict(struct writer *writer, const struct evicted *wanted) {
+        uint64_t before = look(writer);
+        struct evicted evicted;
         int r;
 
-        before = look(writer);
-        if (writer->owed >= wanted)
-                return -ENOSPC;
-
-        (void) dictionary_used(dictionary, &used_before);
         writer_forget_plan(writer);
-        r = writer_evict(writer, wanted - writer->owed, &evicted);
+        r = writer_evict(writer, wanted, &evicted);
         if (r < 0)
                 return r;
-        if (evicted == 0)
+        if (evicted.bytes == 0)
                 return -ENOSPC;
 
-        writer->last_free = after = storage_get_free(writer->storage);
-        (void) dictionary_used(dictionary, &used_after);
-        gained = subtract(after, before) + subtract(used_before, used_after);
-        writer->owed += subtract(evicted, gained);
+        writer->last_free = storage_get_free(writer->storage);
+        writer->owed += subtract(evicted.bytes_unlinked, subtract(writer->last_free, before));
+
+        /* Where there are no files to go nothing more goes for a while. */
+        if (wanted->bytes_unlinked > 0 && evicted.bytes_unlinked == 0)
+                writer->owed += wanted->bytes_unlinked;
         return 0;
 }
 
@@ -90,9 +86,9 @@ int writer_keep_free(struct writer *writer, uint64_t coming) {
 
                 if (wanted == 0)
                         return 0;
-                if (try == TRIES_MAX)
+                if (try == TRIES_MAX || writer->owed >= wanted)
                         return -ENOSPC;
-                r = free_bytes(writer, wanted);
+                r = evict(writer, &(struct evicted){ .bytes_unlinked = wanted - writer->owed });
                 if (r < 0)
                         return r;
         }
@@ -106,9 +102,9 @@ int writer_make_room(struct writer *writer, uint64_t weight) {
                 int r;
 
                 r = dictionary_make_room(writer->storage->dictionary, weight, growth_max);
-                if (r != -ENOSPC || keep == 0 || try == TRIES_MAX)
+                if (r != -ENOSPC || keep == 0 || try == TRIES_MAX || writer->owed >= DICTIONARY_GOAL)
                         return r;
-                r = free_bytes(writer, DICTIONARY_GOAL);
+                r = evict(writer, &(struct evicted){ .bytes = DICTIONARY_GOAL });
                 if (r < 0)
                         return r;
         }

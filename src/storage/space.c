@@ -258,7 +258,7 @@ static bool is_roomy(const struct writer *writer, struct storage_change *const *
 }
 
 void writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
-        uint64_t evicted;
+        struct evicted evicted;
 
         if (is_roomy(writer, changes, n))
                 return;
@@ -267,7 +267,7 @@ void writer_make_space(struct writer *writer, struct storage_change **changes, s
         do
                 if (plan(writer, changes, n, from) < 0)
                         break; /* what does not fit is refused when it is its turn */
-        while (writer_evict(writer, 0, &evicted) > 0);
+        while (writer_evict(writer, &(struct evicted){}, &evicted) > 0);
 
         writer_forget_plan(writer);
 }

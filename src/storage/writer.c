@@ -23,7 +23,8 @@ int writer_begin(struct writer *writer, MDB_txn **ret) {
         writer->batch.has_sync_failed = writer->batch.has_touched_unknown = false;
         writer->batch.n_written = writer->batch.n_changes = writer->batch.n_removed = 0;
         writer->batch.n_expired = writer->batch.n_put = writer->batch.bytes_put = 0;
-        writer->batch.n_evicted = writer->batch.bytes_evicted = 0;
+        writer->batch.n_evicted = 0;
+        writer->batch.evicted = (struct evicted){};
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->early = 0;
         accounts_begin(writer->storage->accounts);
@@ -106,7 +107,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         stats_add(&storage->stats.removes, batch->n_removed);
         stats_add(&storage->stats.expired, batch->n_expired);
         stats_add(&storage->stats.evictions, batch->n_evicted);
-        stats_add(&storage->stats.evicted_bytes, batch->bytes_evicted);
+        stats_add(&storage->stats.evicted_bytes, batch->evicted.bytes);
         stats_add(&storage->stats.bytes_put, batch->bytes_put);
         return 0;
 }

@@ -26,7 +26,10 @@ struct batch {
         uint64_t n_removed;
         uint64_t n_expired;
         uint64_t n_evicted;
-        uint64_t bytes_evicted;
+        struct evicted {
+                uint64_t bytes;
+                uint64_t bytes_unlinked; /* of them in files */
+        } evicted;
         uint64_t n_put;
         uint64_t bytes_put;
 };
@@ -161,9 +164,9 @@ int writer_check_space(struct writer *writer,
 void writer_forget_plan(struct writer *writer);
 bool writer_is_planned(struct writer *writer, const void *uri, size_t uri_size);
 
-/* evict.c: evicts, in transactions of its own, until what is planned fits and to_free bytes went, or nothing more
+/* evict.c: evicts, in transactions of its own, until what is planned fits and what is wanted went, or nothing more
  * can go. 1: what was planned is not there any more, plan again; 0; or an errno. */
-int writer_evict(struct writer *writer, uint64_t to_free, uint64_t *ret_evicted);
+int writer_evict(struct writer *writer, const struct evicted *wanted, struct evicted *ret);
 /* A step towards the maxima. 1: there is more to do; 0: done; or an errno. */
 int writer_trim(struct writer *writer);
 

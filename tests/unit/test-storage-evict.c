@@ -71,7 +71,7 @@ static void test_maxima(void) {
                         full_init(&shelf, i == 0 ? CAPACITY : 0, i == 0 ? 0 : 20, true);
                         shelf.config.limits.policy = policy;
                         shelf_open(&shelf);
-                        for (unsigned j = 0; j < 200; j++) {
+                        for (unsigned j = 0; j < 80; j++) {
                                 assert_ok(put_number(&shelf, "u/", j, 5 * KB));
                                 g_assert_true(is_number_there(&shelf, "u/", j));
                                 if (j > 0) /* wanted all the time */
@@ -81,8 +81,8 @@ static void test_maxima(void) {
                                 g_assert_cmpuint(stats.objects, <=, 20);
                                 g_assert_cmpuint(stats.objects, ==, MIN(j + 1, 20U));
                         }
-                        g_assert_cmpuint(stats.evictions, ==, 180);
-                        g_assert_cmpuint(stats.evicted_bytes, ==, 900 * KB);
+                        g_assert_cmpuint(stats.evictions, ==, 60);
+                        g_assert_cmpuint(stats.evicted_bytes, ==, 300 * KB);
                         g_assert_true(is_there(&shelf, "u/0"));
                         wait_until(shelf_count_blobs(&shelf) == 20);
 
@@ -90,7 +90,7 @@ static void test_maxima(void) {
                         shelf_close(&shelf);
                         shelf_open(&shelf);
                         get(&shelf, "u/0");
-                        for (unsigned j = 200; j < 300; j++)
+                        for (unsigned j = 80; j < 120; j++)
                                 assert_ok(put_number(&shelf, "u/", j, 5 * KB));
                         g_assert_cmpuint(shelf_stats(&shelf).objects, ==, 20);
                         shelf_destroy(&shelf);
@@ -472,7 +472,7 @@ static void test_namespaces(void) {
 
 /* More than a step's worth, while things are put and removed, and limits change again on the way. */
 static void test_recount(void) {
-        enum { N = 5000 };
+        enum { N = 2400 };
         struct storage_limits limits;
         struct shelf shelf;
 
@@ -571,7 +571,7 @@ static void test_bad_limits(void) {
 #define STRESS_MAX     (2000 * KB)
 #define STRESS_OBJECTS 600
 #define STRESS_THREADS 4
-#define STRESS_ROUNDS  1500
+#define STRESS_ROUNDS  1000
 
 static uint64_t bytes_on_disk;
 static unsigned n_commits, n_broken;
