@@ -17,12 +17,13 @@ DEADLINE_SECONDS = 60  # sanitizers on a busy machine are slow
 
 # What the service manager does between fork and exec: descriptors from 3 on, and for whom they are.
 LAUNCHER = """
-import os, sys
+import os, sys, time
 n = int(sys.argv[1])
 for i, fd in enumerate(sys.argv[2:2 + n]):
     os.dup2(int(fd), 3 + i)
     os.close(int(fd))
 os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ["LAUNCHED_NSEC"] = str(time.monotonic_ns())
 os.execv(sys.argv[2 + n], sys.argv[2 + n:])
 """
 
@@ -160,6 +161,14 @@ class Daemon:
     def log(self, size=8000):
         """The end of what it logged."""
         return self.log_path.read_bytes()[-size:].decode(errors="replace") if self.log_path.exists() else ""
+
+    def launched(self):
+        """When the program was executed, by time.monotonic()."""
+        for variable in pathlib.Path(f"/proc/{self.process.pid}/environ").read_bytes().split(b"\0"):
+            name, _, value = variable.partition(b"=")
+            if name == b"LAUNCHED_NSEC":
+                return int(value) / 1e9
+        raise AssertionError("it was not launched yet")
 
     def fds(self):
         """How many descriptors it has open."""
