@@ -225,20 +225,21 @@ static int open_body(struct get *get) {
         const struct storage_info *info = &get->object->info;
         struct storage *storage = get->storage;
         uint64_t blob = get->found.blob;
+        struct fast *fast = info->size > HOT_BODY_MAX ? storage->fast : NULL; /* memory is faster still */
         int fd = -ENOENT;
 
         if (storage->hooks.before_open)
                 storage->hooks.before_open(storage->hooks.userdata);
 
-        if (storage->fast)
-                fd = fast_open(storage->fast, blob, info->size, !may_wait(get));
+        if (fast)
+                fd = fast_open(fast, blob, info->size, !may_wait(get));
         get->object->copy = fd >= 0 ? blob : 0;
         if (fd >= 0 || fd == -EINPROGRESS)
                 return fd;
 
         fd = open_blob(storage, blob, info->size, !may_wait(get));
-        if (fd >= 0 && storage->fast)
-                fast_want(storage->fast, blob, info, get->uri, get->uri_size);
+        if (fd >= 0 && fast)
+                fast_want(fast, blob, info, get->uri, get->uri_size);
         return fd;
 }
 

@@ -81,11 +81,13 @@ def test_once_is_not_hot():
         for i in range(50):
             put(daemon, f"cold/{i}", bytes_of(SIZE, i))
             put(daemon, f"small/{i}", bytes_of(500, i))
+            put(daemon, f"medium/{i}", bytes_of(16384, i))
         with wire.Peer(daemon.reader) as peer:
             for i in range(50):
                 assert peer.get(f"cold/{i}") == bytes_of(SIZE, i)
                 for _ in range(3):
                     assert peer.get(f"small/{i}") == bytes_of(500, i)
+                    assert peer.get(f"medium/{i}", mode=wire.OP_FDPASS) == bytes_of(16384, i)
         put(daemon, "hot", bytes_of(SIZE))
         heat(daemon, "hot", bytes_of(SIZE))
         assert len(copies(folder)) == common.stats(daemon)["fast_objects"] == 1
@@ -185,7 +187,7 @@ def test_unreadable():
         folder.mkdir()
         daemon.configure(settings(folder))
         daemon.start()
-        bodies = {"head": MARK + bytes_of(200000), "small": bytes_of(9000) + MARK, "tail": bytes_of(3 << 20) + MARK}
+        bodies = {"head": MARK + bytes_of(200000), "small": bytes_of(17000) + MARK, "tail": bytes_of(3 << 20) + MARK}
         for name, body in bodies.items():
             put(daemon, name, body)
         for mode in (wire.OP_COPY, wire.OP_SPLICE):

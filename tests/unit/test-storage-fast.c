@@ -450,7 +450,7 @@ struct stress {
 };
 
 #define STRESS_OBJECTS 24
-#define STRESS_SIZE    8192
+#define STRESS_SIZE    20480
 
 static uint8_t *stress_bytes(unsigned i, uint8_t version) {
         uint8_t *bytes = g_malloc(STRESS_SIZE);
