@@ -76,11 +76,16 @@ enum config_durability {
 
 struct config {
         /* [Store] */
-        char *store_directory;      /* StoreDirectory=; NULL: the daemon's default */
-        uint64_t object_max;        /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
-        uint64_t expired_keep_usec; /* ExpiredKeepSec=; UINT64_MAX: for ever */
-        int durability;             /* Durability=, of puts that do not say: enum config_durability */
-        char *cache_path;           /* CachePath=; NULL: none */
+        char *store_directory;          /* StoreDirectory=; NULL: the daemon's default */
+        uint64_t object_max;            /* MaxObjectSize=, bytes; UINT64_MAX: no limit */
+        uint64_t expired_keep_usec;     /* ExpiredKeepSec=; UINT64_MAX: for ever */
+        struct config_amount bytes_max; /* MaxBytes= */
+        uint64_t objects_max;           /* MaxObjects=; UINT64_MAX: no limit */
+        struct config_amount keep_free; /* KeepFree= */
+        int policy;                     /* Policy=: an enum config_policy */
+        int evict;                      /* Evict= */
+        int durability;                 /* Durability=, of puts that do not say: enum config_durability */
+        char *cache_path;               /* CachePath=; NULL: none */
         struct config_amount cache_path_max; /* CachePathSize= */
         uint64_t cache_size;                 /* CacheSize=, bytes of memory */
         int check_on_fill;                   /* CheckOnFill= */

@@ -158,7 +158,7 @@ static int reload(char **ret_text, void *userdata) {
         if (r >= 0)
                 r = namespaces_compile(&rules, &config);
         if (r >= 0)
-                r = store_set_limits(manager->storage, &config);
+                r = store_set_limits(manager->storage, manager->directory, &config);
         if (r < 0) {
                 log_write(LOG_ERR, r, MESSAGE_RELOAD_REFUSED, NULL, 0,
                           "The configuration was not reloaded, the one before stays in force: %s",

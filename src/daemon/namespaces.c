@@ -87,14 +87,19 @@ int namespaces_compile(struct access_rules **ret, const struct config *config) {
         return access_rules_new(ret, namespaces, config->n_namespaces, geteuid());
 }
 
-int namespaces_limit(struct storage_namespace **ret,
-                     const struct config *config,
-                     const struct storage_limits *of_store) {
+enum storage_policy policy_from(int policy) {
         static const enum storage_policy policies[] = {
                 [CONFIG_POLICY_S3FIFO] = STORAGE_POLICY_S3FIFO,
                 [CONFIG_POLICY_LRU] = STORAGE_POLICY_LRU,
                 [CONFIG_POLICY_LFU] = STORAGE_POLICY_LFU,
         };
+
+        return policies[policy];
+}
+
+int namespaces_limit(struct storage_namespace **ret,
+                     const struct config *config,
+                     const struct storage_limits *of_store) {
         struct storage_namespace *namespaces;
 
         assert(ret);
@@ -119,7 +124,7 @@ int namespaces_limit(struct storage_namespace **ret,
                         .ttl_msec = namespace->default_ttl_usec == UINT64_MAX
                                                     ? 0
                                                     : namespace->default_ttl_usec / USEC_PER_MSEC,
-                        .policy = namespace->policy < 0 ? of_store->policy : policies[namespace->policy],
+                        .policy = namespace->policy < 0 ? of_store->policy : policy_from(namespace->policy),
                         .evict = namespace->evict < 0 ? of_store->evict : namespace->evict,
                 };
         }

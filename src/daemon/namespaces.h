@@ -10,6 +10,9 @@
 /* *ret: the caller's reference; NULL when there are no namespaces. -ENOMEM. */
 int namespaces_compile(struct access_rules **ret, const struct config *config);
 
+/* What Policy= says, to the store. */
+enum storage_policy policy_from(int policy);
+
 /* What the store is told of them. What they leave open is as of_store says. The array is the caller's, to be freed;
  * names and prefixes are the configuration's. NULL when there are no namespaces. -ENOMEM. */
 int namespaces_limit(struct storage_namespace **ret,

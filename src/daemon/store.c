@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "clock.h"
 #include "log.h"
@@ -230,11 +231,52 @@ void store_reconfigure(struct storage *storage, const struct config *config) {
         storage_set_cache_path_max(storage, &cache_path_max);
 }
 
-/* What the namespaces and the rest may hold. ret->namespaces is to be freed. */
-static int limits_from_config(struct storage_limits *ret, const struct config *config) {
+/* The file system that a folder is on, or will be on when it was made. */
+static int find_file_system(const char *directory, struct statvfs *ret) {
+        _cleanup_free_ char *path = strdup(directory);
+
+        if (!path)
+                return -ENOMEM;
+
+        while (statvfs(path, ret) < 0) {
+                char *slash = strrchr(path, '/');
+
+                if (errno != ENOENT || !slash)
+                        return -errno;
+                slash[slash == path] = '\0';
+        }
+
+        return 0;
+}
+
+/* What shares of the file system come to; none: without one to be asked. What is wrong there the store will say. */
+static uint64_t bytes_from(const struct config_amount *amount, const char *directory, uint64_t none) {
+        struct statvfs fs;
+
+        if (amount->percent == 0)
+                return amount->bytes;
+        if (find_file_system(directory, &fs) < 0)
+                return none;
+
+        return (uint64_t) fs.f_blocks * fs.f_frsize / 100 * amount->percent;
+}
+
+/* What the store may hold. ret->namespaces is to be freed. */
+static int limits_from_config(struct storage_limits *ret,
+                              const struct config *config,
+                              const char *directory) {
         struct storage_namespace *namespaces;
-        struct storage_limits limits = { .policy = STORAGE_POLICY_S3FIFO, .evict = true };
+        struct storage_limits limits = {
+                .bytes_max = bytes_from(&config->bytes_max, directory, UINT64_MAX),
+                .objects_max = config->objects_max,
+                .keep_free = bytes_from(&config->keep_free, directory, 0),
+                .policy = policy_from(config->policy),
+                .evict = config->evict,
+        };
         int r;
+
+        if (limits.bytes_max == 0)
+                limits.bytes_max = 1; /* none fits, but for empty ones; 0 would be no limit */
 
         r = namespaces_limit(&namespaces, config, &limits);
         if (r < 0)
@@ -250,11 +292,11 @@ static void limits_done(struct storage_limits *limits) {
         free((struct storage_namespace *) limits->namespaces);
 }
 
-int store_set_limits(struct storage *storage, const struct config *config) {
+int store_set_limits(struct storage *storage, const char *directory, const struct config *config) {
         _cleanup_(limits_done) struct storage_limits limits = {};
         int r;
 
-        r = limits_from_config(&limits, config);
+        r = limits_from_config(&limits, config, directory);
         return r < 0 ? r : storage_set_limits(storage, &limits);
 }
 
@@ -277,7 +319,7 @@ int store_open(struct storage **ret, const char *directory, const struct config 
         const struct log_field store = LOG_FIELD_STRING("OBJMAPPER_STORE", directory);
         int r;
 
-        r = limits_from_config(&limits, config);
+        r = limits_from_config(&limits, config, directory);
         if (r >= 0) {
                 storage_config.limits = limits;
                 r = storage_init(ret, &storage_config);

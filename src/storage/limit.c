@@ -71,6 +71,7 @@ int limits_new(struct limits **ret, const struct storage_limits *from) {
         limits->value = *from;
         limits->value.bytes_max = maximum(from->bytes_max);
         limits->value.objects_max = maximum(from->objects_max);
+        limits->value.keep_free = from->keep_free > INT64_MAX ? INT64_MAX : from->keep_free;
         limits->value.namespaces = limits->namespaces;
         limits->value.n_namespaces = 0;
         for (size_t i = 0; i < from->n_namespaces; i++) {

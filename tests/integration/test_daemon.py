@@ -302,6 +302,49 @@ def test_expired_objects_are_cleared():
         assert b"store_objects 0\n" in daemon.ctl("stats").stdout
 
 
+def test_limits_of_the_store():
+    """MaxBytes= and the like, by a start and by reloads."""
+
+    def count(daemon, name):
+        return int(re.search(rb"^%s (\d+)$" % name.encode(), daemon.ctl("stats").stdout, re.M)[1])
+
+    def put(daemon, name, size, check=True):
+        body = daemon.base / "body"
+        body.write_bytes(name.encode() + b"x" * (size - len(name)))
+        return daemon.ctl("put", name, str(body), check=check)
+
+    def reload(daemon, settings):
+        before = daemon.log().count("The configuration was reloaded.")
+        daemon.configure_store(settings)
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: daemon.log().count("The configuration was reloaded.") > before, "the reload")
+
+    with Daemon(start=False) as daemon:
+        daemon.configure_store("MaxBytes=100K\nKeepFree=0\nPolicy=lru")
+        daemon.start()
+        for i in range(30):
+            put(daemon, f"u/{i}", 10240)
+            assert count(daemon, "store_bytes") <= 102400
+        assert count(daemon, "evictions") >= 20 and count(daemon, "evicted_bytes") >= 204800
+        assert daemon.ctl("get", "u/29").stdout.startswith(b"u/29x")
+        assert daemon.ctl("get", "u/0", check=False).returncode != 0
+        assert "no space" in put(daemon, "u/30", 102401, check=False).stderr.decode().lower()
+
+        reload(daemon, "MaxBytes=infinity\nMaxObjects=4\nKeepFree=0")
+        wait_until(lambda: count(daemon, "store_objects") == 4, "the objects that are too many")
+        reload(daemon, "MaxBytes=infinity\nMaxObjects=5\nEvict=no\nKeepFree=0")
+        put(daemon, "v/0", 10)
+        assert put(daemon, "v/1", 10, check=False).returncode != 0
+        assert count(daemon, "store_objects") == 5
+
+        # More than there is of the file system: everything goes or is refused, and what there is can be got.
+        reload(daemon, "KeepFree=100%\nEvict=no")
+        assert put(daemon, "v/0", 100000, check=False).returncode != 0
+        assert daemon.ctl("get", "v/0").stdout.startswith(b"v/0x")
+        reload(daemon, "MaxObjects=6\nEvict=no")
+        put(daemon, "v/1", 100000)
+
+
 def test_view_that_is_none():
     with Daemon(start=False) as daemon:
         daemon.environment["OBJMAPPER_BLOB_VIEW"] = str(daemon.base)

@@ -84,6 +84,10 @@ class Daemon:
         """Writes the configuration file; read at the next start or reload."""
         self.config.write_text(f"[Store]\nStoreDirectory={self.store}\n[Server]\n{settings}\n")
 
+    def configure_store(self, settings):
+        """The same with settings of the store."""
+        self.config.write_text(f"[Store]\nStoreDirectory={self.store}\n{settings}\n")
+
     def listen(self):
         """Makes the sockets: they are there whether the daemon runs or not."""
         for path in (self.reader, self.publisher):
