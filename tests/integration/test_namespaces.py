@@ -414,6 +414,47 @@ def test_quotas():
         assert 'objmapper_namespace_max_objects{namespace="few"} 3\n' in metrics
 
 
+def test_quotas_after_a_restart():
+    with open_daemon(settings=QUOTAS) as daemon:
+        with connect(daemon.publisher, BOB) as bob:
+            for i in range(3):
+                bob.put(f"few/{i}", b"x")
+        before = usage(daemon)
+        for end in (daemon.stop, daemon.kill):
+            end()
+            daemon.start()
+            assert usage(daemon) == before
+            with connect(daemon.publisher, BOB) as bob:
+                assert bob.ask(wire.PUT, wire.uri("few/3"), body=b"").status == wire.NO_SPACE
+
+
+def test_namespace_of_the_rest():
+    """A prefix of no bytes: whatever belongs to no other."""
+    settings = f"""
+[Namespace rest]
+Prefix=""
+ReadUsers={ALICE}
+MaxObjects=2
+Evict=no
+[Namespace open]
+Prefix=open/
+"""
+    with open_daemon(settings=settings) as daemon, connect(daemon.publisher, BOB) as bob:
+        bob.put("a", b"1")
+        bob.put("open", b"2")
+        assert bob.ask(wire.PUT, wire.uri("b"), body=b"").status == wire.NO_SPACE
+        for i in range(3):
+            bob.put(f"open/{i}", b"")
+        refused(bob.ask(wire.GET, wire.uri("a")), "rest")
+        refused(bob.ask(wire.LIST, wire.prefix("")), "rest")
+        refused(bob.ask(wire.LIST, wire.prefix("open")), "rest")
+        assert len(list_all(bob, "open/")[0]) == 3
+        with connect(daemon.reader, ALICE) as alice:
+            assert len(list_all(alice, "")[0]) == 5
+        held = usage(daemon)
+        assert held["rest"]["objects"] == 2 and held["open"]["objects"] == 3, held
+
+
 def test_quota_on_the_bus():
     with Bus() as bus, open_daemon(settings=QUOTAS, environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}):
         for i in range(3):
