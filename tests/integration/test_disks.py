@@ -42,7 +42,10 @@ def serving(disk_, settings=""):
         daemon.store = disk_.path / "store"
         daemon.configure(settings)
         daemon.start()
-        yield daemon
+        try:
+            yield daemon
+        except Exception as error:
+            raise AssertionError(f"{error!r}\n{daemon.log()}") from error
 
 
 def says(daemon, what):
@@ -219,6 +222,29 @@ def test_body_unwritable(kind):
         with wire.Peer(daemon.reader) as peer:
             assert peer.get("stays") == bytes_of(100000)
             assert get_status(peer, "other") == wire.ABSENT
+
+
+@on_both
+def test_sync_fails_once(kind):
+    """What a sync was for is lost when it has failed, though the next one succeeds."""
+    with BadDisk(kind) as bad, serving(bad) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            durability = {"durable": wire.FLAG_DURABLE, "visible": wire.FLAG_VISIBLE}
+            for name, flag in durability.items():
+                peer.put(name, bytes_of(50000))
+                bad.fail_writes(MARK, times=1)
+                reply = peer.ask(wire.PUT, wire.uri(name), body=marked(100000), flags=flag)
+                assert reply.status == (wire.INTERNAL if name == "durable" else wire.OK), (name, reply)
+                wait_until(lambda name=name: peer.get(name) == bytes_of(50000), "the one before")
+        remount_cold(daemon, bad)
+        with wire.Peer(daemon.publisher) as peer:
+            for name in durability:
+                assert peer.get(name) == bytes_of(50000)
+                peer.put(name, marked(100000))
+        remount_cold(daemon, bad)
+        with wire.Peer(daemon.reader) as peer:
+            for name in durability:
+                assert peer.get(name) == marked(100000)
 
 
 def check_dictionary_unwritable(kind, mark):

@@ -38,9 +38,13 @@ class Server:
                            4096, 0)
 
     def is_bad(self, operation, data):
-        size, = struct.unpack_from("<I", self.marks, operation * MARK_MAX)
-        at = operation * MARK_MAX + 4
-        return size > 0 and self.marks[at:at + size] in data
+        at = operation * MARK_MAX
+        size, times = struct.unpack_from("<II", self.marks, at)
+        if size == 0 or self.marks[at + 8:at + 8 + size] not in data:
+            return False
+        if times > 0:
+            self.marks[at:at + 8] = struct.pack("<II", size if times > 1 else 0, times - 1)
+        return True
 
     def read(self, request):
         offset, size = struct.unpack_from("<QI", request, HEADER_SIZE + 8)
@@ -141,15 +145,16 @@ class BadDisk(Disk):
                 self.server.join()
             super().__exit__(*error)
 
-    def fail_reads(self, mark):
-        self._mark(0, mark)
+    def fail_reads(self, mark, times=0):
+        """So many times; 0: until it is called again."""
+        self._mark(0, mark, times)
 
-    def fail_writes(self, mark):
-        self._mark(1, mark)
+    def fail_writes(self, mark, times=0):
+        self._mark(1, mark, times)
 
-    def _mark(self, operation, mark):
+    def _mark(self, operation, mark, times):
         at = operation * MARK_MAX
-        assert len(mark) <= MARK_MAX - 4
-        self.marks[at:at + 4] = bytes(4)
-        self.marks[at + 4:at + 4 + len(mark)] = mark
-        self.marks[at:at + 4] = struct.pack("<I", len(mark))
+        assert len(mark) <= MARK_MAX - 8
+        self.marks[at:at + 8] = bytes(8)
+        self.marks[at + 8:at + 8 + len(mark)] = mark
+        self.marks[at:at + 8] = struct.pack("<II", len(mark), times)

@@ -2,6 +2,7 @@
 """How the units start, stop, reload and admit, as an operator sees it."""
 
 import json
+import os
 import re
 
 import container
@@ -93,6 +94,35 @@ def test_client_waits_for_the_service(host):
         assert host.get("waited") == host.path("/etc/hostname").read_bytes()
     finally:
         host.path("/var/lib/objmapper/go").touch()
+        host.path(DROP_IN).unlink()
+        host.run("systemctl", "daemon-reload")
+
+
+def test_unreadable_dictionary(host):
+    """It dies of it, says so, and is started again."""
+    host.start_again()
+    for i in range(20):
+        host.put(f"small/{i}", f"{i}" * 500)
+    host.run("systemctl", "stop", "objmapper.service")
+    data, copy = "/var/lib/objmapper/dictionary/data.mdb", "/var/lib/objmapper/dictionary.copy"
+    host.run("cp", "--preserve", data, copy)
+    host.path(DROP_IN).parent.mkdir(parents=True, exist_ok=True)
+    host.path(DROP_IN).write_text("[Service]\n"
+                                  f"ExecStartPre=/bin/sh -c 'test ! -e {copy} || mv {copy} {data}'\n")
+    try:
+        host.run("systemctl", "start", "objmapper.service")
+        assert host.get("small/7") == b"7" * 500
+        host.run("systemctl", "daemon-reload")
+        process = host.property("objmapper.service", "MainPID")
+        os.truncate(host.path(data), 8192)
+        host.ctl("get", "small/11", check=False)
+        wait_until(lambda: host.is_active() and host.property("objmapper.service", "MainPID") not in ("0", process))
+        for i in range(20):
+            assert host.get(f"small/{i}") == f"{i}".encode() * 500
+        said = [entry for entry in host.journal(f"_PID={process}") if "SIGBUS" in entry["MESSAGE"]]
+        assert len(said) == 1, said
+        assert said[0]["PRIORITY"] == "2" and "/var/lib/objmapper" in said[0]["MESSAGE"], said
+    finally:
         host.path(DROP_IN).unlink()
         host.run("systemctl", "daemon-reload")
 
