@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -12,6 +11,7 @@
 
 #include "cleanup.h"
 #include "macro.h"
+#include "write-all.h"
 
 #define STEP_MAX    (UINT64_C(1) << 30) /* bytes of one system call: fits every size type */
 #define BUFFER_SIZE (64 * 1024)
@@ -54,42 +54,10 @@ void sigpipe_guard_end(struct sigpipe_guard *guard) {
         errno = saved;
 }
 
-/* After a failed write: 0 when it is worth another try. */
-static int wait_writable(int fd, int error) {
-        struct pollfd p = { .fd = fd, .events = POLLOUT };
-
-        if (error == EINTR)
-                return 0;
-        if (error != EAGAIN)
-                return -error;
-        if (poll(&p, 1, -1) < 0 && errno != EINTR)
-                return -errno;
-
-        return 0;
-}
-
-static int write_all(const uint8_t *p, size_t size, int fd) {
-        while (size > 0) {
-                ssize_t n = write(fd, p, MIN(size, STEP_MAX));
-
-                if (n < 0) {
-                        int r = wait_writable(fd, errno);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-
-                p += n;
-                size -= (size_t) n;
-        }
-
-        return 0;
-}
-
 int transfer_memory(const void *data, size_t size, int fd) {
         SIGPIPE_GUARD;
 
-        return write_all(data, size, fd);
+        return write_all(fd, data, size);
 }
 
 enum { METHOD_COPY_FILE_RANGE, METHOD_SENDFILE, METHOD_READ_WRITE };
@@ -108,7 +76,7 @@ static ssize_t move_once(unsigned method, int from, off_t *offset, size_t size, 
         if (n <= 0)
                 return n;
 
-        r = write_all(buffer, (size_t) n, fd);
+        r = write_all(fd, buffer, (size_t) n);
         if (r < 0) {
                 errno = -r;
                 return -1;
@@ -177,7 +145,7 @@ int transfer_pipe(int pipe, size_t size, int fd) {
                         if (n < 0)
                                 return -errno;
 
-                        r = write_all(buffer, (size_t) n, fd);
+                        r = write_all(fd, buffer, (size_t) n);
                         if (r < 0)
                                 return r;
                 }

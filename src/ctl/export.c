@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -12,6 +11,7 @@
 #include "member.h"
 #include "output-file.h"
 #include "report.h"
+#include "write-all.h"
 
 #define GATHER_MAX  (256 * 1024)        /* bytes that are written at once, a little more or less */
 #define STEP_MAX    (UINT64_C(1) << 30) /* bytes of one sendfile() */
@@ -35,6 +35,7 @@ struct export {
         char *memory;
         size_t memory_size;
         uint64_t n_members;
+        uint64_t n_absent; /* listed, and not there when their turn came */
         struct slot slots[PAGE_SIZE];
 };
 
@@ -47,38 +48,6 @@ static void export_done(struct export *export) {
 }
 
 /* ---- output ---- */
-
-/* After a write that failed: 0 when it is worth another try. */
-static int wait_writable(int fd, int error) {
-        struct pollfd p = { .fd = fd, .events = POLLOUT };
-
-        if (error == EINTR)
-                return 0;
-        if (error != EAGAIN)
-                return -error;
-
-        return poll(&p, 1, -1) < 0 && errno != EINTR ? -errno : 0;
-}
-
-static int write_all(int fd, const void *data, size_t size) {
-        const uint8_t *p = data;
-
-        while (size > 0) {
-                ssize_t n = write(fd, p, size);
-
-                if (n < 0) {
-                        int r = wait_writable(fd, errno);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-
-                p += n;
-                size -= (size_t) n;
-        }
-
-        return 0;
-}
 
 static int flush(struct export *export) {
         off_t size = ftello(export->gathered);
@@ -194,7 +163,9 @@ static void on_reply(objmapper_client *client _unused_, int error, objmapper_obj
         struct slot *slot = userdata;
 
         slot->object = object;
-        if (error < 0 && error != -ENOENT && error != -ESTALE) /* gone since it was listed */
+        if (error == -ENOENT)
+                slot->export->n_absent++;
+        else if (error < 0 && error != -ESTALE) /* expired since it was listed */
                 bulk_request_failed(&slot->export->bulk, error);
 }
 
@@ -287,6 +258,34 @@ static int count_object(objmapper_object *object, void *userdata) {
         return 0;
 }
 
+static int take_damaged(const char *name, uint64_t value, void *userdata) {
+        if (strcmp(name, "store_damaged") == 0)
+                *(uint64_t *) userdata = value;
+        return 0;
+}
+
+/* How many objects the daemon has found damaged so far. Zero for one that does not count them. */
+static uint64_t count_damaged(struct ctl *ctl) {
+        uint64_t n = 0;
+
+        return objmapper_stats(ctl->client, take_damaged, &n) < 0 ? 0 : n;
+}
+
+/* An object that is found damaged is absent from then on, as is one that somebody removes meanwhile: nobody can tell
+ * them apart but the journal. */
+static void tell_damaged(struct export *export, uint64_t n_before) {
+        uint64_t n = count_damaged(export->bulk.ctl);
+
+        if (export->n_absent == 0 || n <= n_before)
+                return;
+
+        complain("%" PRIu64
+                 " of the objects that were listed are not in the archive: the daemon found %" PRIu64
+                 " damaged meanwhile, which its journal names",
+                 export->n_absent, n - n_before);
+        bulk_failed(&export->bulk, EXIT_FAILED);
+}
+
 int verb_export(struct ctl *ctl) {
         const struct arguments *a = &ctl->arguments;
         const char *prefix = a->n_operands > 0 ? a->operands[0] : "";
@@ -295,6 +294,7 @@ int verb_export(struct ctl *ctl) {
                 .bulk = { .ctl = ctl, .progress.enabled = progress_wanted() },
                 .fd = STDOUT_FILENO,
         };
+        uint64_t n_damaged;
         int r;
 
         if (!a->output && isatty(STDOUT_FILENO)) {
@@ -319,8 +319,11 @@ int verb_export(struct ctl *ctl) {
                 export.fd = output_file_get_fd(file);
         }
 
+        n_damaged = count_damaged(ctl);
         r = export_all(&export, prefix);
         progress_clear(&export.bulk.progress);
+        if (r >= 0 && !export.bulk.stop)
+                tell_damaged(&export, n_damaged);
         if (r >= 0 && file && !export.bulk.stop)
                 r = output_file_commit(file);
         if (r == -EPIPE)

@@ -139,6 +139,7 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("store_sweeps", stats.sweeps, userdata);
         visit("store_swept", stats.swept, userdata);
         visit("store_foreign", stats.foreign, userdata);
+        visit("store_damaged", stats.damaged, userdata);
         visit("hot_hits", stats.hot_hits, userdata);
         visit("hot_misses", stats.hot_misses, userdata);
         visit("hot_bytes", stats.hot_bytes, userdata);

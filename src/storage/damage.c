@@ -35,6 +35,7 @@ void storage_report_damage(
                          generation != 0 ? generation : XXH3_64bits(uri, uri_size) | UINT64_C(1) << 63))
                 return;
 
+        stats_add(&storage->stats.damaged, 1);
         storage_tell(storage, STORAGE_EVENT_DAMAGED, uri, uri_size, error);
         if (generation == 0)
                 return;

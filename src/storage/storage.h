@@ -402,7 +402,8 @@ struct storage_stats {
         uint64_t generation;  /* the newest */
         uint64_t sweeps;      /* 1 once all that an earlier process left over was looked for */
         uint64_t swept;       /* blobs of no object that an earlier process left over, removed */
-        uint64_t foreign;     /* files among the blobs that are not the store's: they are left alone */
+        uint64_t foreign;     /* files among the blobs that are not the store's, when it was looked last */
+        uint64_t damaged;     /* objects that were found damaged, and are absent since */
         uint64_t fast_hits;   /* bodies opened as copies at cache_path */
         uint64_t fast_misses; /* ... that had none there */
         uint64_t fast_bytes;  /* that copies take there */

@@ -6,6 +6,7 @@
 
 #include "macro.h"
 #include "store.h"
+#include "write-all.h"
 #include "writer.h"
 
 #define GRANT (UINT64_C(1) << 20) /* bytes between two looks at what is free */
@@ -104,21 +105,6 @@ int storage_upload_new(struct storage *storage, uint64_t size, struct storage_up
 static int upload_failed(struct storage_upload *upload, uint64_t size, int error) {
         storage_note_body_written(upload->storage, size, error);
         return upload->error = error;
-}
-
-static int write_all(int fd, const uint8_t *p, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(fd, p, size);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n > 0) {
-                        p += n;
-                        size -= (size_t) n;
-                }
-        }
-
-        return 0;
 }
 
 static int write_file(struct storage_upload *upload, const void *data, size_t size) {

@@ -132,6 +132,7 @@ static int remove_object(struct storage_verify *verify, const struct object *obj
                 return run_record_task(verify, &object->seen, drop_unreadable);
         }
 
+        stats_add(&verify->storage->stats.damaged, 1);
         r = storage_change_wait(verify->storage, &change);
         return r == -ENOENT || r == -ECANCELED ? 0 : r; /* removed or replaced meanwhile */
 }

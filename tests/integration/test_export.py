@@ -698,6 +698,23 @@ def test_bodies_that_can_not_be_read(_):
             {b"%d" % number: bytes([number]) * 300000 for number in (0, 1, 2, 4)}
 
 
+def test_objects_that_are_damaged(_):
+    """What the daemon finds damaged is absent from then on: the others are exported, and it is told."""
+    with daemon_lib.Daemon() as damaged, daemon_lib.Daemon() as other:
+        with wire.Peer(damaged.publisher) as peer:
+            for number in range(5):
+                peer.put(f"{number}", bytes([number]) * 300000)
+        blob, = (path for path in (damaged.store / "blobs").rglob("*") if path.is_file() and path.read_bytes()[:1] == b"\3")
+        os.truncate(blob, 100000)
+        result = damaged.ctl("export", check=False)
+        fails(result, FAILED, "1 of the objects that were listed", "found 1 damaged", "4 objects exported")
+        load(other, result.stdout)
+        assert set(contents(other)) == {b"0", b"1", b"2", b"4"}
+        # From then on it is not listed either.
+        result = damaged.ctl("export")
+        assert result.stderr == b"" and len(members(result.stdout)) == 4
+
+
 try:
     with daemon_lib.Daemon() as shared:
         tap.run(globals(), shared, on_failure=shared.log)
