@@ -208,7 +208,7 @@ static bool clean(struct shard *shard) {
 
         p = segment_at(segments, i);
         for (end = p + segments->segments[i].used; p < end && segments->segments[i].live > 0;) {
-                struct entry *entry = (struct entry *) p;
+                struct entry *entry = (struct entry *) (void *) p;
 
                 p += entry->size;
                 if (!entry->is_dead && !move(shard, entry))
