@@ -84,6 +84,7 @@ int overlay_put_new(struct overlay_put **ret, const struct storage_change *chang
         put->change.upload = &put->upload;
         upload->fd = -EBADF;
         upload->staged = 0;
+        upload->granted = 0;
         *ret = put;
         return 0;
 }
