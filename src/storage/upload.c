@@ -177,6 +177,7 @@ int storage_upload_finish_unsynced(struct storage_upload *upload) {
         if (upload->fd >= 0 && fchmod(upload->fd, 0444) < 0)
                 return upload_failed(upload, upload->size, -errno);
 
+        give_back(upload, UINT64_MAX); /* no more is written */
         upload->checksum = XXH3_64bits_digest(upload->hash);
         upload->is_finished = true;
         return 0;

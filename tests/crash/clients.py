@@ -10,7 +10,7 @@ import time
 import traceback
 
 from model import (GROUP_URIS, GROUPS, URIS, WRITER_URIS, WRITERS, Change, Etags, Shared, State, Uri, body_of,
-                   metadata_of, name_of, now_usec, prefix_of, verify_answer)
+                   is_evictable, metadata_of, name_of, now_usec, prefix_of, verify_answer)
 import wire
 
 DEPTH = 48  # changes of a writer in flight
@@ -251,7 +251,7 @@ class Writer(Client):
             # What it was made of is not known: like a change without an answer.
             self.n_dark += 1
             return
-        allowed = change.statuses(uri.base, now_usec())
+        allowed = change.statuses(uri, uri.base, now_usec())
         assert reply.status in allowed, f"URI {uri.index}: {change} of {uri.base}: {reply}, expected {allowed}"
         if reply.status != wire.OK:
             uri.drop(change)
@@ -281,7 +281,7 @@ class Writer(Client):
         """Tells the readers what is there, in an order that they rely on."""
         self.shared.loose[uri.index] = bool(uri.before)
         self.shared.kind[uri.index] = (Shared.ABSENT if not uri.base else
-                                       Shared.MORTAL if uri.base.ttl_msec else Shared.PRESENT)
+                                       Shared.MORTAL if is_mortal(uri) else Shared.PRESENT)
         self.shared.floor[uri.index] = seq
 
     def lost(self):
@@ -303,7 +303,7 @@ class Writer(Client):
                     made += was_made
                     unmade += n_pending - was_made
                     if uri.base:
-                        present[uri.index] = (uri.base.generation, uri.base.version, bool(uri.base.ttl_msec))
+                        present[uri.index] = (uri.base.generation, uri.base.version, is_mortal(uri))
         return made, unmade, undone, present
 
     def ask_all(self, peer, uris):
@@ -329,7 +329,7 @@ class Writer(Client):
         uri.pending, uri.before = [], []
         if got.status == wire.ABSENT:
             fitting = [change for state, change in candidates if state is None] or \
-                      [change for state, change in candidates if "gone" in state.phases(state.sent_usec, now_usec())]
+                      [change for state, change in candidates if "gone" in uri.phases(state, state.sent_usec, now_usec())]
             assert fitting, f"lost: {what}"
             uri.base = None
             assert stat.status == wire.ABSENT, what
@@ -347,7 +347,7 @@ class Writer(Client):
         assert (got.info.generation, got.info.metadata_version) == (state.generation, state.version), what
         assert got.info.expires_usec == state.expires, what
         self.etags.add(got.info, uri.index, put, set_)
-        self.compare_usage(uri.index, got, stat, "gone" in state.phases(state.sent_usec, now_usec()))
+        self.compare_usage(uri.index, got, stat, "gone" in uri.phases(state, state.sent_usec, now_usec()))
         uri.base = state
         self.publish(uri, state.seq)
         self.shared.sent[uri.index] = state.seq
@@ -360,6 +360,11 @@ class Writer(Client):
         hits, used = struct.unpack_from("<QQ", stat.fields[wire.TAG_USAGE])
         assert hits <= self.shared.gets_of(index), f"URI {index}: {hits} hits of {self.shared.gets_of(index)} gets"
         assert (used > 0) == (hits > 0) and used <= now_usec(), f"URI {index}: {hits} hits, last used {used}"
+
+
+def is_mortal(uri):
+    """Whether its object may go without being asked for."""
+    return bool(uri.base.ttl_msec) or is_evictable(uri.index)
 
 
 def is_undone(newest, found):

@@ -35,6 +35,13 @@ def name_of(index):
     return prefix_of(writer, group) + (b"%0600d" if number % 4 == 0 else b"%d") % number
 
 
+EVICTABLE = set()  # writers whose objects may have to go for others: set before the clients are made
+
+
+def is_evictable(index):
+    return index // WRITER_URIS in EVICTABLE
+
+
 INDEX = {name_of(i): i for i in range(URIS)}
 
 
@@ -172,12 +179,12 @@ class Change:
         self.is_stream = False
         self.is_whole = True  # all of it was sent
 
-    def statuses(self, base, until):
+    def statuses(self, uri, base, until):
         """What may be answered when base (a State or None) is there."""
         if self.kind == "abort":
-            return {wire.ABORTED}
-        allowed = set()
-        for phase in base.phases(self.sent_usec, until) if base else {"gone"}:
+            return {wire.ABORTED, wire.NO_SPACE} if is_evictable(uri.index) else {wire.ABORTED}
+        allowed = {wire.NO_SPACE} if self.kind == "put" and is_evictable(uri.index) else set()
+        for phase in uri.phases(base, self.sent_usec, until):
             if self.if_generation and phase != "gone" and base.generation != self.if_generation:
                 allowed.add(wire.CONFLICT)
             elif phase == "gone" and (self.if_generation or self.kind != "put"):
@@ -208,6 +215,12 @@ class Uri:
         self.before = []
         self.pending = []
 
+    def phases(self, state, since, until):
+        """What its state (None: there is no object) can be between two times."""
+        if state is None:
+            return {"gone"}
+        return state.phases(since, until) | ({"gone"} if is_evictable(self.index) else set())
+
     def settle(self, change, state):
         """change was acknowledged, and those before it with it: state is there now."""
         self.before = [*self.before, self.base] if change.visible else []
@@ -224,6 +237,6 @@ class Uri:
         for base in (self.base, *self.before):
             found.append((base, None))
             for change in self.pending:
-                if change.is_whole and (change.kind == "purge" or wire.OK in change.statuses(base, now_usec())):
+                if change.is_whole and (change.kind == "purge" or wire.OK in change.statuses(self, base, now_usec())):
                     found.append((change.result(base), change))
         return found

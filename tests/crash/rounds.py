@@ -9,12 +9,14 @@ under way."""
 import multiprocessing
 import os
 import random
+import subprocess
 import time
 
 from model import INDEX, READERS, WRITERS, Etags, Shared
 import common
 import wire
 from clients import Reader, Writer
+from daemon import build_path
 
 ROUNDS_MIN = 3  # however slow the machine
 ROUNDS_TO_JUDGE = 100  # whether the kills came as they should; fewer may all be short ones
@@ -83,7 +85,7 @@ class Run:
         self.etags = Etags()
         self.crew = Crew(daemon, self.shared)
         self.rounds = self.in_flight = self.start_kills = self.made = self.unmade = self.undone = 0
-        self.fast_hits = 0
+        self.fast_hits = self.evictions = 0
 
     def answers(self):
         return sum(self.shared.answers)
@@ -105,11 +107,14 @@ class Run:
             assert time.monotonic() < end, f"slow: {self.changes()} changes of {target}"
             time.sleep(0.001)
         time.sleep(delay)
-        self.fast_hits += common.stats(self.daemon)["fast_hits"]
+        counters = common.stats(self.daemon)
+        self.fast_hits += counters["fast_hits"]
+        self.evictions += counters["evictions"]
         self.strike(choice)
         self.rounds += 1
         self.in_flight += sum(self.crew.hear("done", self.etags)) > 0
         self.mend()
+        self.check_store()
 
         if choice.random() < 0.15:
             self.daemon.start(wait=False)
@@ -125,6 +130,10 @@ class Run:
 
     def mend(self):
         """What must be done before it can be started again; no client is connected any more."""
+
+    def check_store(self):
+        """What is kept beside the records is what they say, to the last byte."""
+        subprocess.run([build_path("tests/crash/check-store"), self.daemon.store], check=True)
 
     def compare(self):
         self.crew.tell("compare")
@@ -171,7 +180,7 @@ class Run:
                 f"{self.answers()} operations ({self.changes()} of them changes), {between} between {self.blow}; "
                 f"a commit in flight at {self.in_flight} of them; of the changes under way {self.made} were made and {self.unmade} were not; "
                 f"{self.undone} visible puts were undone; "
-                f"{len(self.etags.generations)} generations seen; {self.fast_hits} gets of copies")
+                f"{len(self.etags.generations)} generations seen; {self.fast_hits} gets of copies, {self.evictions} evictions")
 
     def all(self, rounds, seconds=float("inf")):
         """So many rounds at most, for about so long, and what is to be said at the end."""

@@ -203,6 +203,27 @@ static void uploads(void) {
         small_done(&shelf);
 }
 
+/* The store's own copy of a visible put's upload has nothing to give back that the other has. */
+static void visible(void) {
+        static const uint8_t bytes[10000];
+        struct shelf shelf;
+
+        small_init(&shelf, 8 * MB);
+        for (unsigned i = 0; i < 100; i++) {
+                struct storage_change change = {
+                        .kind = STORAGE_PUT, .uri = "a", .uri_size = 1, .visible = true
+                };
+
+                assert_ok(storage_upload_new(shelf.storage, UINT64_MAX, &change.upload));
+                assert_ok(storage_upload_write(change.upload, bytes, sizeof(bytes)));
+                assert_ok(storage_upload_finish(change.upload));
+                assert_ok(storage_change_wait(shelf.storage, &change));
+                storage_upload_free(change.upload);
+                g_assert_cmpuint(shelf.storage->granted, ==, 0);
+        }
+        small_done(&shelf);
+}
+
 /* Nothing is to go: puts are refused, the rest goes on. */
 static void evict_no(void) {
         struct storage_limits limits = { .keep_free = 16 * MB };
@@ -249,6 +270,10 @@ static void test_uploads(void) {
         run(uploads);
 }
 
+static void test_visible(void) {
+        run(visible);
+}
+
 static void test_evict_no(void) {
         run(evict_no);
 }
@@ -259,6 +284,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/keep-free/held-by-clients", test_held_by_clients);
         harness_add("/storage/keep-free/thousand-evicted", test_thousand_evicted);
         harness_add("/storage/keep-free/uploads", test_uploads);
+        harness_add("/storage/keep-free/visible", test_visible);
         harness_add("/storage/keep-free/evict-no", test_evict_no);
         return g_test_run();
 }
