@@ -21,8 +21,10 @@
 #define HEAT_MAX    3     /* what the policy tells apart */
 
 #define SEGMENT_MIN      ((size_t) 4 << 10)
+#define SEGMENT_WIDE     ((size_t) 32 << 10) /* has room for any body that may come */
 #define SEGMENT_MAX      ((size_t) 256 << 10)
-#define SEGMENTS_WANTED  32               /* of a shard, at least, unless that makes them too small */
+#define SEGMENTS_FEW     6                /* of a shard, at least, up to that size */
+#define SEGMENTS_MANY    32               /* ... and beyond it */
 #define BYTES_PER_BUCKET 512              /* of a shard's memory */
 #define POLICY_SHARE     32               /* a part in so many is for what the policy remembers */
 #define LIVE_SHARE(size) ((size) / 8 * 7) /* the rest is what is dead and not used again yet */
@@ -223,6 +225,13 @@ static void evict_until(struct shard *shard, size_t size) {
                 ;
 }
 
+/* A step on the way to one free segment more. What is large may not fit together as closely as its sum says. */
+static bool free_segment(struct shard *shard) {
+        uint32_t n_before = shard->segments.n_used;
+
+        return (clean(shard) && shard->segments.n_used < n_before) || evict(shard);
+}
+
 static size_t live_max(const struct shard *shard) {
         return LIVE_SHARE(shard->segments.n_allowed * shard->segments.size);
 }
@@ -252,7 +261,7 @@ static struct entry *append(struct shard *shard, size_t size) {
         for (unsigned i = 0;; i++) {
                 struct entry *entry = segments_append(&shard->segments, size, false);
 
-                if (entry || i == CLEANED_AT_ONCE || !clean(shard))
+                if (entry || i == CLEANED_AT_ONCE || !free_segment(shard))
                         return entry;
         }
 }
@@ -532,21 +541,28 @@ void hot_count(struct hot *hot, uint64_t *ret_bytes, uint64_t *ret_objects) {
         }
 }
 
+static void shrink(struct shard *shard, uint64_t grow_usec) {
+        struct segments *segments = &shard->segments;
+        uint32_t n = MAX(segments->n_used / 2, 2U);
+
+        /* What is left moves together before there is less room to move. */
+        evict_until(shard, LIVE_SHARE(n * segments->size));
+        while (segments->n_used > n && free_segment(shard))
+                ;
+        segments->n_allowed = n;
+        segments_give_back(segments);
+
+        shard->grow_usec = grow_usec;
+        shard->next_growth_usec = clock_usec(CLOCK_MONOTONIC_COARSE) + grow_usec;
+}
+
 void hot_shrink(struct hot *hot, uint64_t grow_usec) {
         for (size_t i = 0; i < SHARDS; i++) {
                 struct shard *shard = &hot->shards[i];
-                struct segments *segments = &shard->segments;
 
                 (void) pthread_mutex_lock(&shard->mutex);
-                if (shard->buckets) {
-                        segments->n_allowed = MAX(segments->n_used / 2, 2U);
-                        shard->grow_usec = grow_usec;
-                        shard->next_growth_usec = clock_usec(CLOCK_MONOTONIC_COARSE) + grow_usec;
-                        evict_until(shard, live_max(shard));
-                        while (segments->n_used > segments->n_allowed && clean(shard))
-                                ;
-                        segments_give_back(segments);
-                }
+                if (shard->buckets)
+                        shrink(shard, grow_usec);
                 (void) pthread_mutex_unlock(&shard->mutex);
         }
 }
@@ -568,7 +584,9 @@ static bool lay_out(uint64_t size_max, struct layout *ret) {
         buckets_size = sizeof(struct buckets) + ret->buckets * sizeof(struct entry *);
 
         ret->segment_size = SEGMENT_MIN;
-        while (ret->segment_size < SEGMENT_MAX && ret->segment_size * 2 * SEGMENTS_WANTED <= share)
+        while (ret->segment_size < SEGMENT_MAX &&
+               share / (ret->segment_size * 2) >=
+                               (ret->segment_size < SEGMENT_WIDE ? SEGMENTS_FEW : SEGMENTS_MANY))
                 ret->segment_size *= 2;
 
         buckets_size = (buckets_size + SEGMENT_MIN - 1) / SEGMENT_MIN * SEGMENT_MIN;
