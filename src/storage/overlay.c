@@ -57,7 +57,6 @@ int overlay_put_new(struct overlay_put **ret, const struct storage_change *chang
 
         *put = (struct overlay_put){
                 .change = *change,
-                .upload = *upload,
                 .record = {
                         .info = change->info,
                         .blob = change->blob,
@@ -77,14 +76,10 @@ int overlay_put_new(struct overlay_put **ret, const struct storage_change *chang
         p += change->metadata_size;
         if (body_size > 0)
                 memcpy(p, upload->buffer, body_size);
-        put->upload.buffer = p;
         put->record.body = change->blob == 0 ? p : NULL;
-
-        put->upload.hash = NULL;
+        upload_move(&put->upload, upload);
+        put->upload.buffer = p;
         put->change.upload = &put->upload;
-        upload->fd = -EBADF;
-        upload->staged = 0;
-        upload->granted = 0;
         *ret = put;
         return 0;
 }

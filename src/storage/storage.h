@@ -36,7 +36,7 @@ enum storage_policy {
 /* What the store has to tell that is no call's result. Called from any thread, one that is in a call to the
  * store included; must not call back. */
 enum storage_event {
-        STORAGE_EVENT_DAMAGED,      /* a body is missing (-ENOENT), has a wrong size (-EMSGSIZE) or wrong bytes
+        STORAGE_EVENT_DAMAGED, /* a body is missing (-ENOENT), has a wrong size (-EMSGSIZE) or wrong bytes
                                        (-EILSEQ), or the record can't be read (-EBADMSG): the object is absent
                                        from now on */
         STORAGE_EVENT_WRITE_FAILED, /* a transaction failed: error says why; once per change of state */
@@ -176,8 +176,8 @@ struct storage_object {
 /* Frees what the struct holds (and closes fd); it can be used again. */
 void storage_object_done(struct storage_object *object);
 
-#define STORAGE_GET_OPEN  (1U << 0) /* open the body's file and count a hit */
-#define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome, as long as it is kept */
+#define STORAGE_GET_OPEN   (1U << 0) /* open the body's file and count a hit */
+#define STORAGE_GET_STALE  (1U << 1) /* an expired object is welcome, as long as it is kept */
 #define STORAGE_GET_NOWAIT (1U << 2) /* never waits for a disk */
 
 /* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is

@@ -2,6 +2,7 @@
 #include "upload.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "macro.h"
@@ -9,7 +10,9 @@
 #include "write-all.h"
 #include "writer.h"
 
-#define GRANT (UINT64_C(1) << 20) /* bytes between two looks at what is free */
+#define GRANT   (UINT64_C(1) << 20) /* bytes between two looks at what is free */
+#define WINDOW  (UINT64_C(8) << 20) /* bytes of a file that are given to the disk at once */
+#define WINDOWS 2                   /* ... which it may be behind */
 
 static uint64_t subtract(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
@@ -120,6 +123,24 @@ static int write_file(struct storage_upload *upload, const void *data, size_t si
         return r;
 }
 
+/* A large file is written down while it comes in: its sync at the end, which others may wait for too, has little
+ * left to do however large it is. */
+static int write_down(struct storage_upload *upload, uint64_t written) {
+        while (written - upload->begun >= WINDOW) {
+                (void) sync_file_range(upload->fd, (off_t) upload->begun, WINDOW, SYNC_FILE_RANGE_WRITE);
+
+                /* This tells of an error once, the sync then no more. */
+                if (upload->begun >= WINDOWS * WINDOW &&
+                    sync_file_range(upload->fd, (off_t) (upload->begun - WINDOWS * WINDOW), WINDOW,
+                                    SYNC_FILE_RANGE_WAIT_BEFORE) < 0 &&
+                    (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+                        return -errno;
+                upload->begun += WINDOW;
+        }
+
+        return 0;
+}
+
 static int move_to_file(struct storage_upload *upload) {
         int r;
 
@@ -153,6 +174,8 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
                         r = move_to_file(upload);
                 if (r >= 0)
                         r = write_file(upload, data, size);
+                if (r >= 0)
+                        r = write_down(upload, upload->size + size);
                 if (r < 0)
                         return upload_failed(upload,
                                              upload->said == UINT64_MAX ? upload->size + size : upload->said,
@@ -206,6 +229,15 @@ uint64_t storage_upload_size(const struct storage_upload *upload) {
 
 uint64_t storage_upload_checksum(const struct storage_upload *upload) {
         return upload->is_finished ? upload->checksum : XXH3_64bits_digest(upload->hash);
+}
+
+void upload_move(struct storage_upload *to, struct storage_upload *from) {
+        *to = *from;
+        to->buffer = NULL;
+        to->hash = NULL;
+        from->fd = -EBADF;
+        from->staged = 0;
+        from->granted = 0;
 }
 
 void storage_upload_release(struct storage_upload *upload) {

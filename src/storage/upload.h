@@ -23,6 +23,7 @@ struct storage_upload {
         uint64_t staged;  /* the file's name until it is published; 0: it has none */
         bool is_named;    /* it was published */
         uint64_t granted; /* bytes that may be written before it is asked for more */
+        uint64_t begun;   /* bytes of the file that the disk was given to write */
 };
 
 /* Whether the body is whole in a file that was not synced. */
@@ -33,5 +34,7 @@ static inline bool storage_upload_is_unsynced(const struct storage_upload *uploa
 /* Syncs the file. An errno: its bytes are not to be trusted any more, another try proves nothing. */
 int upload_sync(struct storage_upload *upload);
 
+/* Moves the file and what is known of it; no buffer, and nothing more can be written. */
+void upload_move(struct storage_upload *to, struct storage_upload *from);
 /* Closes the file. */
 void storage_upload_release(struct storage_upload *upload);
