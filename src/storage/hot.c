@@ -410,7 +410,7 @@ void hot_put(struct hot *hot,
         size = (size + SEGMENT_ALIGN - 1) / SEGMENT_ALIGN * SEGMENT_ALIGN;
 
         (void) pthread_mutex_lock(&shard->mutex);
-        if (!shard->buckets || hot_moment(hot, hash) != moment)
+        if (!shard->buckets || moment & 1 || hot_moment(hot, hash) != moment)
                 goto finish;
 
         entry = find(shard, hash, uri, uri_size);
@@ -475,22 +475,17 @@ static void drop_any(struct shard *shard, struct entry *entry, _unused_ void *us
         drop(shard, entry);
 }
 
-/* Who puts and has not compared the moments yet will find another one; who has is seen, under the mutex. */
-static void pass_moment(struct hot *hot, uint64_t hash) {
-        (void) __atomic_fetch_add(&hot->moments[hash % MOMENTS], 1, __ATOMIC_SEQ_CST);
+/* Moments are counted in twos: an odd one is the time of a commit. */
+static void suspend(struct hot *hot, uint64_t hash) {
+        (void) __atomic_fetch_or(&hot->moments[hash % MOMENTS], 1, __ATOMIC_SEQ_CST);
 }
 
-void hot_invalidate(struct hot *hot, const uint64_t *hashes, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                pass_moment(hot, hashes[i]);
-                visit(hot, hashes[i], drop_any, NULL);
-        }
+static void resume(struct hot *hot, uint64_t hash) {
+        if (hot_moment(hot, hash) & 1)
+                (void) __atomic_fetch_add(&hot->moments[hash % MOMENTS], 1, __ATOMIC_SEQ_CST);
 }
 
-void hot_invalidate_all(struct hot *hot) {
-        for (size_t i = 0; i < MOMENTS; i++)
-                pass_moment(hot, i);
-
+static void drop_all(struct hot *hot) {
         for (size_t i = 0; i < SHARDS; i++) {
                 struct shard *shard = &hot->shards[i];
 
@@ -500,6 +495,22 @@ void hot_invalidate_all(struct hot *hot) {
                                 drop(shard, shard->queues[queue].first);
                 (void) pthread_mutex_unlock(&shard->mutex);
         }
+}
+
+void hot_suspend(struct hot *hot, const uint64_t *hashes, size_t n) {
+        for (size_t i = 0; i < (hashes ? n : MOMENTS); i++)
+                suspend(hot, hashes ? hashes[i] : i);
+
+        /* Who puts and has not compared the moments yet will find another one; who has is seen, under the mutex. */
+        for (size_t i = 0; hashes && i < n; i++)
+                visit(hot, hashes[i], drop_any, NULL);
+        if (!hashes)
+                drop_all(hot);
+}
+
+void hot_resume(struct hot *hot, const uint64_t *hashes, size_t n) {
+        for (size_t i = 0; i < (hashes ? n : MOMENTS); i++)
+                resume(hot, hashes ? hashes[i] : i);
 }
 
 struct added {
@@ -519,7 +530,7 @@ static void add_usage(_unused_ struct shard *shard, struct entry *entry, void *u
 }
 
 void hot_add_usage(struct hot *hot, uint64_t hash, uint64_t generation, uint32_t hits, uint64_t used_usec) {
-        pass_moment(hot, hash);
+        (void) __atomic_fetch_add(&hot->moments[hash % MOMENTS], 2, __ATOMIC_SEQ_CST);
         visit(hot, hash, add_usage, &(struct added){ generation, used_usec, hits });
 }
 

@@ -5,8 +5,8 @@
  * its body when that is small. A get that finds it there takes no lock and touches no disk.
  *
  * It is filled on heat: by the second get of an object within a while, not by the first. What goes is chosen
- * by a size-aware S3-FIFO (policy.h). It is never wrong: the writer drops what a transaction touched before it
- * reports the changes, and what was read before a change does not get in after it.
+ * by a size-aware S3-FIFO (policy.h). It is never wrong: the writer drops what a transaction touches before it
+ * commits, and what was read before that does not get in after it.
  *
  * Any thread, unless it says otherwise. */
 
@@ -84,10 +84,10 @@ void hot_put(struct hot *hot,
 /* The object turned out to be gone: drops it when it is still of this generation. */
 void hot_drop(struct hot *hot, uint64_t hash, uint64_t generation);
 
-/* After a commit, before its changes are reported: what has one of these hashes has changed. The writer's. */
-void hot_invalidate(struct hot *hot, const uint64_t *hashes, size_t n);
-/* The same when it is not known what has changed. */
-void hot_invalidate_all(struct hot *hot);
+/* Around a commit, successful or not: from the one to the other what has one of these hashes (NULL: anything) is not
+ * kept, so that no get finds what is older than what another one found in the dictionary. The writer's. */
+void hot_suspend(struct hot *hot, const uint64_t *hashes, size_t n);
+void hot_resume(struct hot *hot, const uint64_t *hashes, size_t n);
 
 /* Gets that were counted beside the record (usage.h) have been added to it. The writer's. */
 void hot_add_usage(struct hot *hot, uint64_t hash, uint64_t generation, uint32_t hits, uint64_t used_usec);

@@ -57,6 +57,7 @@ uint64_t writer_unlink_turn(struct writer *writer) {
 int writer_commit(struct writer *writer, MDB_txn *txn) {
         struct storage *storage = writer->storage;
         struct batch *batch = &writer->batch;
+        const uint64_t *touched = batch->has_touched_unknown ? NULL : batch->touched;
         int r = 0;
 
         if (batch->n_written == 0) {
@@ -83,16 +84,13 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
 
         if (batch->n_unlinked > 0)
                 take_unlink_turn(writer);
+        hot_suspend(storage->hot, touched, batch->n_touched);
         r = dictionary_write_commit(storage->dictionary, txn);
+        hot_resume(storage->hot, touched, batch->n_touched);
         if (r < 0) {
                 end_unlink_turn(writer);
                 return r;
         }
-
-        if (batch->has_touched_unknown)
-                hot_invalidate_all(storage->hot);
-        else
-                hot_invalidate(storage->hot, batch->touched, batch->n_touched);
 
         writer->state = batch->state;
         accounts_commit(storage->accounts);

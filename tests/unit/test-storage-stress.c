@@ -793,6 +793,8 @@ static void check_end(struct stress *stress) {
 
         g_assert_cmpuint(shelf_events(shelf, STORAGE_EVENT_DAMAGED), ==, 0);
         g_assert_cmpuint(shelf_events(shelf, STORAGE_EVENT_WRITE_FAILED), ==, 0);
+        g_assert_cmpuint(shelf_stats(shelf).puts_visible, >, 0);
+        g_assert_cmpuint(shelf_stats(shelf).puts_lost, ==, 0);
 
         g_assert_cmpuint(shelf_stats(shelf).fast_hits, >, 0);
 
