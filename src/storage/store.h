@@ -20,6 +20,13 @@
 #include "thread-slot.h"
 #include "usage.h"
 
+/* Where tests hold a verification up. */
+enum verify_point {
+        VERIFY_SEEN,   /* some records were seen, their bodies not yet */
+        VERIFY_FILES,  /* the files come next */
+        VERIFY_FOLDER, /* those of one folder */
+};
+
 /* What tests put in place of the real thing. */
 struct storage_hooks {
         key_hash_fn hash;                     /* NULL: XXH3-128 */
@@ -34,6 +41,8 @@ struct storage_hooks {
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */
         uint64_t (*get_free)(void *userdata); /* bytes of the file system; NULL: statvfs() */
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
+        void (*after_commit)(void *userdata); /* what it dropped is not unlinked yet */
+        void (*verify_pause)(enum verify_point point, void *userdata);
         void (*before_open)(void *userdata); /* between the lookup of an object and the opening of its body */
         void (*before_put)(void *userdata);  /* between the lookup and what it found being put in memory */
         uint64_t (*hot_hash)(const void *uri, size_t uri_size); /* NULL: the table's own */

@@ -82,6 +82,8 @@ static int check_folder(struct files *files, const char *name, uint64_t folder) 
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
 
+        verify_pause(verify, VERIFY_FOLDER);
+
         /* Before the names: below the mark a blob may cease to be named meanwhile, but none comes to be. */
         r = dictionary_read_live(storage->dictionary, folder, &live);
         while (r >= 0) {
@@ -118,6 +120,7 @@ int verify_files(struct storage_verify *verify) {
         uint64_t folder;
         int r;
 
+        verify_pause(verify, VERIFY_FILES);
         r = let_sweep(verify);
         if (r >= 0)
                 r = writer_settle(verify->storage->writer, &files.mark);

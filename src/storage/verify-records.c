@@ -332,6 +332,7 @@ static int walk_all(struct storage_verify *verify,
                         return -ECANCELED;
                 if (!looks_at_bodies)
                         continue;
+                verify_pause(verify, VERIFY_SEEN);
 
                 for (size_t i = 0; i < walk->n; i++) {
                         r = check(verify, &walk->seen[i]);

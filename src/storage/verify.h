@@ -28,6 +28,13 @@ static inline bool verify_is_stopped(struct storage_verify *verify) {
         return background_is_stopped(&verify->background);
 }
 
+static inline void verify_pause(struct storage_verify *verify, enum verify_point point) {
+        const struct storage_hooks *hooks = &verify->storage->hooks;
+
+        if (hooks->verify_pause)
+                hooks->verify_pause(point, hooks->userdata);
+}
+
 /* Rests as long as reading that many bytes may take. */
 void verify_pay(struct storage_verify *verify, uint64_t bytes);
 

@@ -91,6 +91,8 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
                 end_unlink_turn(writer);
                 return r;
         }
+        if (storage->hooks.after_commit)
+                storage->hooks.after_commit(storage->hooks.userdata);
 
         writer->state = batch->state;
         accounts_commit(storage->accounts);

@@ -14,6 +14,7 @@
 
 #include "bytes.h"
 #include "storage-harness.h"
+#include "writer.h"
 
 #define BIG   5000
 #define SMALL 100
@@ -670,6 +671,200 @@ static void test_page_cache(void) {
         shelf_destroy(&shelf);
 }
 
+/* ---- what changes meanwhile, at the worst moment ---- */
+
+struct moment {
+        struct shelf shelf;
+        bool is_armed;
+        int step; /* atomic */
+};
+
+static int step_of(struct moment *moment) {
+        return __atomic_load_n(&moment->step, __ATOMIC_SEQ_CST);
+}
+
+static void go_to(struct moment *moment, int step) {
+        __atomic_store_n(&moment->step, step, __ATOMIC_SEQ_CST);
+}
+
+/* Records were seen: now each is of the past. */
+static void change_all(enum verify_point point, void *userdata) {
+        struct moment *moment = userdata;
+        struct shelf *shelf = &moment->shelf;
+
+        if (point != VERIFY_SEEN || !moment->is_armed)
+                return;
+
+        moment->is_armed = false;
+        assert_ok(put_seeded(shelf, "a", 70, BIG, NULL));
+        assert_ok(put_seeded(shelf, "b", 71, SMALL, NULL));
+        assert_ok(storage_remove(shelf->storage, "c", 1));
+        assert_ok(storage_remove(shelf->storage, "d", 1));
+        assert_ok(put_seeded(shelf, "d", 72, BIG, NULL));
+}
+
+static void test_changed_meanwhile(void) {
+        struct moment moment = { .is_armed = true };
+        struct shelf *shelf = &moment.shelf;
+
+        shelf_init(shelf);
+        shelf->hooks.verify_pause = change_all;
+        shelf->hooks.userdata = &moment;
+        shelf_open(shelf);
+        fill(shelf);
+
+        assert_verify(shelf, true, NULL);
+        g_assert_false(moment.is_armed);
+        assert_object(shelf, "a", 1, 70, BIG);
+        assert_object(shelf, "d", 1, 72, BIG);
+        assert_clean(shelf);
+        g_assert_cmpuint(count_quarantined(shelf), ==, 0);
+        shelf_destroy(shelf);
+}
+
+static void *remove_a(void *userdata) {
+        struct moment *moment = userdata;
+
+        assert_ok(storage_remove(moment->shelf.storage, "a", 1));
+        return NULL;
+}
+
+/* Before a folder is looked at: a removal is committed, and its file still there. */
+static void begin_removal(enum verify_point point, void *userdata) {
+        struct moment *moment = userdata;
+
+        if (point != VERIFY_FOLDER || !moment->is_armed)
+                return;
+
+        moment->is_armed = false;
+        go_to(moment, 1);
+        wait_until(step_of(moment) == 2);
+}
+
+static void hold_removal(void *userdata) {
+        struct moment *moment = userdata;
+
+        if (step_of(moment) != 1)
+                return;
+        go_to(moment, 2);
+        g_usleep(100 * 1000); /* time to be wrong in: who is right waits for it */
+}
+
+static void test_removed_meanwhile(void) {
+        struct moment moment = { .is_armed = true };
+        struct shelf *shelf = &moment.shelf;
+        struct storage_verify *verify;
+        struct report report = {};
+        pthread_t thread;
+
+        shelf_init(shelf);
+        shelf->hooks.verify_pause = begin_removal;
+        shelf->hooks.after_commit = hold_removal;
+        shelf->hooks.userdata = &moment;
+        shelf_open(shelf);
+        fill(shelf);
+
+        verify = begin(shelf, &report, false, UINT64_MAX);
+        wait_until(step_of(&moment) == 1);
+        assert_ok(pthread_create(&thread, NULL, remove_a, &moment));
+        end(verify, &report);
+        assert_ok(pthread_join(thread, NULL));
+        assert_ok(report.result);
+        g_assert_cmpuint(report.lines->len, ==, 0);
+        report_done(&report);
+        assert_clean(shelf);
+        shelf_destroy(shelf);
+}
+
+static void hold_files(enum verify_point point, void *userdata) {
+        struct moment *moment = userdata;
+
+        if (point == VERIFY_FILES && moment->is_armed) {
+                go_to(moment, 1);
+                wait_until(step_of(moment) == 2);
+        }
+}
+
+/* Holds up the writer, then fails the transaction of all that came meanwhile, so that it is tried in parts, of which
+ * the last is held up too. */
+static int hold_commit(void *userdata) {
+        struct moment *moment = userdata;
+
+        switch (step_of(moment)) {
+        case 3:
+                go_to(moment, 4);
+                wait_until(step_of(moment) == 5);
+                return 0;
+        case 5:
+                go_to(moment, 6);
+                return -ENOSPC;
+        case 6:
+                g_usleep(100 * 1000);
+                return 0;
+        default:
+                return 0;
+        }
+}
+
+static size_t count_submitted(struct writer *writer) {
+        size_t n = 0;
+
+        (void) pthread_mutex_lock(&writer->mutex);
+        for (struct storage_change *change = writer->first; change; change = change->next)
+                n++;
+        (void) pthread_mutex_unlock(&writer->mutex);
+        return n;
+}
+
+static void *put_new(void *userdata) {
+        struct moment *moment = userdata;
+
+        assert_ok(put_seeded(&moment->shelf, step_of(moment) == 3 ? "first" : "second", 80, BIG, NULL));
+        return NULL;
+}
+
+/* A body has its name already, and is in no record yet: its transaction is tried once more. */
+static void test_put_meanwhile(void) {
+        struct moment moment = { .is_armed = true };
+        struct shelf *shelf = &moment.shelf;
+        struct storage_verify *verify;
+        struct report report = {};
+        pthread_t first, second;
+
+        shelf_init(shelf);
+        shelf->hooks.verify_pause = hold_files;
+        shelf->hooks.before_commit = hold_commit;
+        shelf->hooks.userdata = &moment;
+        shelf_open(shelf);
+        fill(shelf);
+
+        verify = begin(shelf, &report, true, UINT64_MAX);
+        wait_until(step_of(&moment) == 1);
+        go_to(&moment, 3);
+        assert_ok(pthread_create(&first, NULL, put_new, &moment));
+        wait_until(step_of(&moment) == 4);
+
+        /* Now the writer is held up: what is submitted comes into one transaction. */
+        moment.is_armed = false;
+        __atomic_store_n(&moment.step, 2, __ATOMIC_SEQ_CST);
+        wait_until(count_submitted(shelf->storage->writer) == 1);
+        assert_ok(pthread_create(&second, NULL, put_new, &moment));
+        wait_until(count_submitted(shelf->storage->writer) == 2);
+        go_to(&moment, 5);
+
+        end(verify, &report);
+        assert_ok(pthread_join(first, NULL));
+        assert_ok(pthread_join(second, NULL));
+        assert_ok(report.result);
+        g_assert_cmpint(step_of(&moment), ==, 6);
+        g_assert_cmpuint(report.lines->len, ==, 0);
+        report_done(&report);
+        assert_object(shelf, "first", 5, 80, BIG);
+        assert_object(shelf, "second", 6, 80, BIG);
+        assert_clean(shelf);
+        shelf_destroy(shelf);
+}
+
 #define RACE_THREADS 4
 #define RACE_URIS    150
 
@@ -819,6 +1014,9 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/verify/one-at-a-time", test_one_at_a_time);
         harness_add("/storage/verify/throttle", test_throttle);
         harness_add("/storage/verify/page-cache", test_page_cache);
+        harness_add("/storage/verify/changed-meanwhile", test_changed_meanwhile);
+        harness_add("/storage/verify/removed-meanwhile", test_removed_meanwhile);
+        harness_add("/storage/verify/put-meanwhile", test_put_meanwhile);
         harness_add("/storage/verify/race", test_race);
         harness_add("/storage/verify/killed", test_killed);
         return g_test_run();
