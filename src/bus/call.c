@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "access.h"
+#include "authority.h"
 #include "error.h"
 #include "job.h"
 #include "log.h"
@@ -18,11 +19,9 @@
 struct calls {
         struct storage *storage;
         struct server *server;
-        bool user_bus;
-        uid_t own_uid;
+        struct authority *authority;
         struct mailbox *mailbox;
         struct job_pool *pool;
-        struct call *asking; /* those whose caller is not known yet */
         unsigned n_changes, n_asks;
 };
 
@@ -30,8 +29,6 @@ struct call {
         struct calls *calls;
         sd_bus_message *message; /* holds uri and body */
         enum access_verb verb;
-        struct call *previous, *next; /* in calls->asking */
-        sd_bus_slot *slot;            /* the question who the caller is */
         struct job job;
 
         const char *uri;
@@ -54,7 +51,6 @@ static unsigned *call_counter(struct call *call) {
 
 static void call_free(struct call *call) {
         (*call_counter(call))--;
-        sd_bus_slot_unref(call->slot);
         sd_bus_message_unref(call->message);
         free(call->metadata);
         free(call);
@@ -295,125 +291,40 @@ static void submit(struct call *call) {
 
 /* ---- who is asking ---- */
 
-static void stop_asking(struct call *call) {
-        if (call->previous)
-                call->previous->next = call->next;
-        else
-                call->calls->asking = call->next;
-        if (call->next)
-                call->next->previous = call->previous;
-        call->slot = sd_bus_slot_unref(call->slot);
-}
-
-static int refuse(struct call *call, uid_t uid) {
-        return bus_reject(call->message, BUS_ERROR_NOT_PERMITTED, "%s is not permitted to uid %" PRIu32 ".",
-                          sd_bus_message_get_member(call->message), (uint32_t) uid);
-}
-
-/* The credentials that the bus had from the kernel when the caller connected to it. -ENXIO: it does not know the
- * user. Groups are none where the bus does not know them. Borrowed from answer. */
-static int read_credentials(sd_bus_message *answer, struct access_peer *ret) {
-        struct access_peer peer = { .uid = (uid_t) -1, .gid = (gid_t) -1 };
-        const char *name;
-        bool found = false;
-        int r;
-
-        r = sd_bus_message_enter_container(answer, 'a', "{sv}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_enter_container(answer, 'e', "sv")) > 0) {
-                const void *groups;
-                size_t size;
-
-                r = sd_bus_message_read(answer, "s", &name);
-                if (r < 0)
-                        return r;
-
-                if (strcmp(name, "UnixUserID") == 0) {
-                        uint32_t uid;
-
-                        r = sd_bus_message_read(answer, "v", "u", &uid);
-                        peer.uid = uid;
-                        found = r > 0;
-                } else if (strcmp(name, "UnixGroupIDs") == 0) {
-                        r = sd_bus_message_enter_container(answer, 'v', "au");
-                        if (r >= 0)
-                                r = sd_bus_message_read_array(answer, 'u', &groups, &size);
-                        if (r > 0 && size <= ACCESS_GROUPS_MAX * sizeof(gid_t)) {
-                                peer.groups = groups;
-                                peer.n_groups = size / sizeof(gid_t);
-                        }
-                        if (r >= 0)
-                                r = sd_bus_message_exit_container(answer);
-                } else
-                        r = sd_bus_message_skip(answer, "v");
-                if (r < 0)
-                        return r;
-
-                r = sd_bus_message_exit_container(answer);
-                if (r < 0)
-                        return r;
-        }
-        if (r < 0)
-                return r;
-
-        *ret = peer;
-        return found ? 0 : -ENXIO;
-}
-
-static int on_credentials(sd_bus_message *answer, void *userdata, _unused_ sd_bus_error *error) {
+static int on_decided(const struct permission *permission, void *userdata) {
         _cleanup_(call_freep) struct call *call = userdata;
         struct calls *calls = call->calls;
-        struct access_peer peer;
         const char *namespace;
+        uint32_t uid;
         int r;
 
-        stop_asking(call);
-
-        r = sd_bus_message_is_method_error(answer, NULL) ? -ESRCH : read_credentials(answer, &peer);
-        if (r < 0) /* it is gone, most likely */
-                return bus_reject(call->message, BUS_ERROR_NOT_PERMITTED,
-                                  "The bus does not say who is calling.");
-
-        r = access_check_bus(peer.uid, calls->own_uid, calls->user_bus, call->verb);
-        if (r < 0)
-                return refuse(call, peer.uid);
-
+        if (!permission)
+                return 0;
         if (call->handle)
                 return call->handle(call->message, call->userdata);
 
-        r = access_check(server_get_rules(calls->server), &peer, call->verb, call->uri, strlen(call->uri),
-                         &namespace);
+        uid = permission->peer->uid;
+        r = permission->by_polkit ? 0
+                                  : access_check(server_get_rules(calls->server), permission->peer,
+                                                 call->verb, call->uri, strlen(call->uri), &namespace);
         if (r < 0) {
-                server_log_refusal(calls->server, &peer, call->verb, namespace);
+                server_log_refusal(calls->server, permission->peer, call->verb, namespace);
                 return bus_reject(call->message, BUS_ERROR_NOT_PERMITTED,
                                   "%s: The rules of namespace %s do not permit %s to uid %" PRIu32 ".",
-                                  call->uri, namespace, sd_bus_message_get_member(call->message),
-                                  (uint32_t) peer.uid);
+                                  call->uri, namespace, sd_bus_message_get_member(call->message), uid);
         }
 
         submit(TAKE_PTR(call));
         return 0;
 }
 
-/* Asks the bus, which knows: not /proc, where the caller may be hidden, or another meanwhile. */
-static int ask_credentials(struct call *call) {
-        struct calls *calls = call->calls;
-        int r;
+/* Takes the call. */
+static int ask(struct call *call) {
+        int r = authority_ask(call->calls->authority, call->message, call->verb, call->uri, on_decided, call);
 
-        r = sd_bus_call_method_async(sd_bus_message_get_bus(call->message), &call->slot,
-                                     "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                     "GetConnectionCredentials", on_credentials, call, "s",
-                                     sd_bus_message_get_sender(call->message));
         if (r < 0)
-                return r;
-
-        call->next = calls->asking;
-        if (call->next)
-                call->next->previous = call;
-        calls->asking = call;
-        return 0;
+                call_free(call);
+        return r < 0 ? r : 1;
 }
 
 /* ---- what is asked ---- */
@@ -515,12 +426,7 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
                 return bus_reject(message, BUS_ERROR_BAD_REQUEST,
                                   "%s: Option \"durability\" is \"durable\" or \"visible\".", call->uri);
 
-        r = ask_credentials(call);
-        if (r < 0)
-                return r;
-
-        (void) TAKE_PTR(call);
-        return 1;
+        return ask(TAKE_PTR(call));
 }
 
 static int change_object(struct calls *calls,
@@ -545,12 +451,7 @@ static int change_object(struct calls *calls,
         if (r != 0)
                 return r;
 
-        r = ask_credentials(call);
-        if (r < 0)
-                return r;
-
-        (void) TAKE_PTR(call);
-        return 1;
+        return ask(TAKE_PTR(call));
 }
 
 int calls_remove(struct calls *calls, sd_bus_message *message) {
@@ -579,14 +480,10 @@ int calls_get_info(struct calls *calls, sd_bus_message *message) {
         if (r != 0)
                 return r;
 
-        if (access_has_rule(server_get_rules(calls->server), ACCESS_STAT, call->uri, strlen(call->uri))) {
-                r = ask_credentials(call);
-                if (r < 0)
-                        return r;
-                (void) TAKE_PTR(call);
-        } else
-                submit(TAKE_PTR(call)); /* anybody may ask */
+        if (access_has_rule(server_get_rules(calls->server), ACCESS_STAT, call->uri, strlen(call->uri)))
+                return ask(TAKE_PTR(call));
 
+        submit(TAKE_PTR(call)); /* anybody may ask */
         return 1;
 }
 
@@ -606,12 +503,7 @@ int calls_permit(struct calls *calls,
 
         call->handle = handle;
         call->userdata = userdata;
-        r = ask_credentials(call);
-        if (r < 0)
-                return r;
-
-        (void) TAKE_PTR(call);
-        return 1;
+        return ask(TAKE_PTR(call));
 }
 
 int calls_new(struct calls **ret,
@@ -631,9 +523,10 @@ int calls_new(struct calls **ret,
 
         calls->storage = storage;
         calls->server = server;
-        calls->user_bus = user_bus;
-        calls->own_uid = own_uid;
 
+        r = authority_new(&calls->authority, own_uid, user_bus);
+        if (r < 0)
+                return r;
         r = mailbox_new(&calls->mailbox, event);
         if (r < 0)
                 return r;
@@ -649,14 +542,7 @@ void calls_free(struct calls *calls) {
         if (!calls)
                 return;
 
-        while (calls->asking) {
-                struct call *call = calls->asking;
-
-                stop_asking(call);
-                (void) bus_reject(call->message, BUS_ERROR_BUSY, "The daemon is stopping.");
-                call_free(call);
-        }
-
+        authority_free(calls->authority);
         job_pool_free(calls->pool);
         if (calls->mailbox)
                 mailbox_free(calls->mailbox);

@@ -47,8 +47,11 @@ void manager_done(struct manager *manager) {
 }
 
 int manager_new_call(struct manager *manager, sd_bus_message **ret, const char *method) {
-        return sd_bus_message_new_method_call(manager->bus, ret, manager->name, MANAGER_PATH,
-                                              MANAGER_INTERFACE, method);
+        int r = sd_bus_message_new_method_call(manager->bus, ret, manager->name, MANAGER_PATH,
+                                               MANAGER_INTERFACE, method);
+
+        /* Where there is a person, polkit may ask for a password. */
+        return r < 0 ? r : sd_bus_message_set_allow_interactive_authorization(*ret, isatty(STDIN_FILENO));
 }
 
 static int exit_code_of_error(const char *name) {
@@ -62,6 +65,7 @@ static int exit_code_of_error(const char *name) {
                 { ERROR "Conflict", EXIT_CONFLICT },
                 { ERROR "NotPermitted", EXIT_NOT_PERMITTED },
                 { SD_BUS_ERROR_ACCESS_DENIED, EXIT_NOT_PERMITTED },
+                { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_PERMITTED },
                 { ERROR "NoSpace", EXIT_NO_ROOM },
                 { ERROR "TooLarge", EXIT_NO_ROOM },
                 { ERROR "ReadOnly", EXIT_NO_ROOM },
@@ -103,7 +107,8 @@ static int report_error(const struct manager *manager, const sd_bus_error *error
         else
                 complain("%s", error->message ?: error->name);
         if (code == EXIT_NOT_PERMITTED)
-                complain(a->user ? "this is for the user whose daemon it is" : "this is for root: try sudo");
+                complain(a->user ? "this is for the user whose daemon it is"
+                                 : "this is for root, and for whom polkit permits it: try sudo");
         return code;
 }
 

@@ -233,7 +233,7 @@ def test_strangers_may_ask_alone(bus, manager, __):
                                ("Pin", "sa{sv}", "guarded", 0), ("Unpin", "sa{sv}", "guarded", 0),
                                ("Verify", "a{sv}", 0), ("Reload",)):
         said = bus.fail(method, *arguments, uid=STRANGER)
-        assert said == f"{method} is not permitted to uid {STRANGER}.", said
+        assert said.startswith(f"{method} is not permitted to uid {STRANGER}"), said
     assert manager.info("guarded")["size"] == 1
 
 

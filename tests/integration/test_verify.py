@@ -158,7 +158,7 @@ def test_not_permitted(place):
     if os.geteuid() != 0:
         raise tap.Skip("needs root")
     said = place.bus.fail("Verify", "a{sv}", 0, uid=65534)
-    assert said == "Verify is not permitted to uid 65534.", said
+    assert said.startswith("Verify is not permitted to uid 65534"), said
 
 
 def test_one_at_a_time_while_others_go_on(place):

@@ -34,7 +34,7 @@ def test_is_for_root(host):
     for user in ("stranger", "reader", "publisher", "objmapper"):
         refused = host.ctl("verify", "--repair", user=user, check=False)
         assert refused.returncode == 5 and not refused.stdout, refused
-        assert "policy" in refused.stderr and "this is for root" in refused.stderr, refused.stderr
+        assert "org.objmapper1.verify" in refused.stderr and "this is for root" in refused.stderr, refused.stderr
 
 
 def test_look_and_repair(host):
