@@ -180,6 +180,43 @@ static uint64_t tell_fake_now(_unused_ void *userdata) {
         return __atomic_load_n(&fake_now, __ATOMIC_RELAXED);
 }
 
+/* While what has a hash is in a commit, it is not kept, whenever it was read. */
+static void test_suspended(void) {
+        static const struct hot_want want = {};
+        struct storage_object object = STORAGE_OBJECT_INIT, got = STORAGE_OBJECT_INIT;
+        const struct hot_found found = { .blob = 1 };
+        _cleanup_(hot_freep) struct hot *hot = NULL;
+        uint64_t hash, before, within;
+        struct hot_found ret;
+
+        assert_ok(hot_new(&hot, 32 << 20, NULL));
+        hash = hot_hash(hot, "a", 1);
+        object.info.etag.generation = 1;
+
+        for (unsigned i = 0; i < 2; i++) {
+                const uint64_t *hashes = i == 0 ? &hash : NULL; /* any */
+
+                before = hot_moment(hot, hash);
+                hot_put(hot, hash, before, "a", 1, &object, &found);
+                g_assert_cmpint(hot_get(hot, hash, "a", 1, &want, &got, &ret), ==, 1);
+
+                hot_suspend(hot, hashes, 1);
+                within = hot_moment(hot, hash);
+                g_assert_cmpint(hot_get(hot, hash, "a", 1, &want, &got, &ret), ==, 0);
+                hot_put(hot, hash, before, "a", 1, &object, &found);
+                hot_put(hot, hash, within, "a", 1, &object, &found);
+                g_assert_cmpint(hot_get(hot, hash, "a", 1, &want, &got, &ret), ==, 0);
+
+                hot_resume(hot, hashes, 1);
+                hot_put(hot, hash, before, "a", 1, &object, &found);
+                hot_put(hot, hash, within, "a", 1, &object, &found);
+                g_assert_cmpint(hot_get(hot, hash, "a", 1, &want, &got, &ret), ==, 0);
+        }
+
+        storage_object_done(&got);
+        storage_object_done(&object);
+}
+
 static void test_expiry(void) {
         _cleanup_object_ struct storage_object object = STORAGE_OBJECT_INIT;
         _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
@@ -640,6 +677,7 @@ int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/hot/heat", test_heat);
         harness_add("/storage/hot/changes", test_changes);
+        harness_add("/storage/hot/suspended", test_suspended);
         harness_add("/storage/hot/expiry", test_expiry);
         harness_add("/storage/hot/usage", test_usage);
         harness_add("/storage/hot/known", test_known);
