@@ -530,7 +530,7 @@ int calls_new(struct calls **ret,
         r = mailbox_new(&calls->mailbox, event);
         if (r < 0)
                 return r;
-        r = job_pool_new(&calls->pool, 1);
+        r = job_pool_new(&calls->pool, 1, 0);
         if (r < 0)
                 return r;
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 
 #include "macro.h"
 #include "thread.h"
@@ -21,6 +22,7 @@ struct job_pool {
         uint64_t waiting;            /* the queues that are not empty */
         unsigned turn;               /* the queue that is looked at next */
         bool stop;
+        int nice;
         unsigned n_threads;
         pthread_t threads[];
 };
@@ -59,6 +61,9 @@ static struct job *take(struct job_pool *pool) {
 static void *work(void *userdata) {
         struct job_pool *pool = userdata;
 
+        if (pool->nice != 0)
+                (void) setpriority(PRIO_PROCESS, 0, pool->nice); /* of this thread alone */
+
         (void) pthread_mutex_lock(&pool->lock);
         for (;;) {
                 struct job *job = take(pool);
@@ -79,7 +84,7 @@ static void *work(void *userdata) {
         return NULL;
 }
 
-int job_pool_new(struct job_pool **ret, unsigned n_threads) {
+int job_pool_new(struct job_pool **ret, unsigned n_threads, int nice) {
         _cleanup_(job_pool_freep) struct job_pool *pool = NULL;
         int r;
 
@@ -91,9 +96,10 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads) {
 
         (void) pthread_mutex_init(&pool->lock, NULL);
         (void) pthread_cond_init(&pool->wake, NULL);
+        pool->nice = nice;
 
         while (pool->n_threads < n_threads) {
-                r = thread_start(&pool->threads[pool->n_threads], "job", work, pool);
+                r = thread_start(&pool->threads[pool->n_threads], nice == 0 ? "job" : "bulk-job", work, pool);
                 if (r < 0)
                         return r;
                 pool->n_threads++;

@@ -20,8 +20,9 @@ struct job {
 
 struct job_pool;
 
-/* n_threads 0: job_submit() runs the job itself, for tests. -ENOMEM, -EAGAIN. */
-int job_pool_new(struct job_pool **ret, unsigned n_threads);
+/* n_threads 0: job_submit() runs the job itself, for tests. nice: of the threads, 0 to 19; where it can't be
+ * set they go without. -ENOMEM, -EAGAIN. */
+int job_pool_new(struct job_pool **ret, unsigned n_threads, int nice);
 
 /* Any thread. The caller keeps the job until done() is called. */
 void job_submit(struct job_pool *pool, struct job *job);

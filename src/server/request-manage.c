@@ -228,7 +228,7 @@ void request_list(struct session *session, const struct proto_message *message) 
         request_begin(&list->request, session, message->head.id, PROTO_LIST);
         request_set_pending(&list->request,
                             sizeof(*list) + groups_size + message->prefix.size + max * LIST_ENTRY_MAX);
-        job_submit(session->worker->jobs, &list->job);
+        job_submit(session->worker->bulk, &list->job);
 }
 
 /* The counters, as the body of an answer. */

@@ -34,6 +34,7 @@ struct server {
 
         struct mailbox *mailbox; /* what the workers have to tell */
         struct job_pool *jobs;
+        struct job_pool *bulk; /* for what goes over many objects: gets' jobs do not wait behind it */
         struct worker **workers;
         unsigned n_workers, next_worker;
 

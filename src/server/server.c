@@ -19,6 +19,8 @@
 
 #define JOB_THREADS_MIN 4U
 #define JOB_THREADS_MAX 16U
+#define BULK_THREADS    2
+#define BULK_NICE       10
 #define LOG_INTERVAL    (30 * USEC_PER_SEC)
 #define LOG_BURST       10
 
@@ -128,7 +130,10 @@ int server_make(struct server **ret,
                 return r;
 
         n_jobs = MAX(2 * config->workers, JOB_THREADS_MIN);
-        r = job_pool_new(&server->jobs, threads ? MIN(n_jobs, JOB_THREADS_MAX) : 0);
+        r = job_pool_new(&server->jobs, threads ? MIN(n_jobs, JOB_THREADS_MAX) : 0, 0);
+        if (r < 0)
+                return r;
+        r = job_pool_new(&server->bulk, threads ? BULK_THREADS : 0, BULK_NICE);
         if (r < 0)
                 return r;
 
@@ -185,6 +190,7 @@ void server_free(struct server *server) {
                 worker_free(server->workers[i]);
         free(server->workers);
         job_pool_free(server->jobs);
+        job_pool_free(server->bulk);
 
         server->drain_timer = sd_event_source_disable_unref(server->drain_timer);
         for (unsigned i = 0; i < USER_BUCKETS; i++)

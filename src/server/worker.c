@@ -220,6 +220,7 @@ int worker_new(struct worker **ret, struct server *server) {
                 .server = server,
                 .storage = server->storage,
                 .jobs = server->jobs,
+                .bulk = server->bulk,
                 .epoll_fd = -EBADF,
                 .object = STORAGE_OBJECT_INIT,
                 .pipe_read = -EBADF,

@@ -30,7 +30,7 @@ struct worker {
         /* Of the server, and the same for all workers. */
         struct server *server;
         struct storage *storage;
-        struct job_pool *jobs;
+        struct job_pool *jobs, *bulk; /* the server's */
 
         pthread_t thread;
         bool started;

@@ -39,7 +39,7 @@ static void test_turns(void) {
         assert_ok(sem_init(&gate, 0, 0));
         assert_ok(sd_event_new(&event));
         assert_ok(mailbox_new(&mailbox, event));
-        assert_ok(job_pool_new(&pool, 1));
+        assert_ok(job_pool_new(&pool, 1, 0));
 
         first.mailbox = mailbox;
         job_submit(pool, &first);
