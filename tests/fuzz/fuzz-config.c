@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "fuzz.h"
+#include "setting.h"
 #include "utf8.h"
 
 struct messages {
@@ -127,11 +128,44 @@ static void check_namespaces(struct config *config) {
         }
 }
 
-static const char reset[] = "[Store]\nStoreDirectory=\nMaxObjectSize=\nExpiredKeepSec=\nCacheSize=\nCheckOnFill=\n[Server]\nWorkers="
-                            "\nMaxConnections=\n"
-                            "MaxConnectionsPerUser=\nInlineMax=\nMaxPipeline=\nMaxStreams=\n"
-                            "MaxDescriptorsInFlight=\nMaxOutput=\nIdleTimeoutSec=\nWriteTimeoutSec=\n"
-                            "LogLevel=\n";
+/* Every setting, empty. */
+static char reset[4096];
+
+static void add_reset(const char *section,
+                      const char *name,
+                      _unused_ const char *initial,
+                      _unused_ void *userdata) {
+        size_t n = strlen(reset);
+
+        if (strcmp(section, NAMESPACE_SECTION) != 0)
+                CHECK((size_t) snprintf(reset + n, sizeof(reset) - n, "[%s]\n%s=\n", section, name) <
+                      sizeof(reset) - n);
+}
+
+static void check_default(const struct setting *setting,
+                          const struct config *config,
+                          const struct config *unread) {
+        const void *a = (const char *) config + setting->offset, *b = (const char *) unread + setting->offset;
+
+        switch (setting->kind) {
+        case SETTING_PATH:
+                CHECK(!*(char *const *) a && !*(char *const *) b);
+                break;
+        case SETTING_AMOUNT: {
+                const struct config_amount *x = a, *y = b;
+
+                CHECK(x->bytes == y->bytes && x->percent == y->percent);
+                break;
+        }
+        case SETTING_LEVEL:
+        case SETTING_BOOL:
+        case SETTING_WORD:
+                CHECK(*(const int *) a == *(const int *) b);
+                break;
+        default:
+                CHECK(*(const uint64_t *) a == *(const uint64_t *) b);
+        }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct messages messages = {}, again = {};
@@ -150,10 +184,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         /* A setting that is empty is at its default: nothing read is left. */
         config_init(&unread);
-        CHECK(config_parse(&config, "f", reset, sizeof(reset) - 1, on_message, &again) == 0);
+        if (!*reset)
+                config_visit_settings(add_reset, NULL);
+        CHECK(config_parse(&config, "f", reset, strlen(reset), on_message, &again) == 0);
         CHECK(again.n_errors == 0);
-        CHECK(memcmp(&config, &unread, offsetof(struct config, log_level)) == 0);
-        CHECK(config.log_level == unread.log_level);
+        for (size_t i = 0; i < n_settings; i++)
+                if (strcmp(settings[i].section, NAMESPACE_SECTION) != 0)
+                        check_default(&settings[i], &config, &unread);
 
         config_done(&config);
         config_done(&unread);
