@@ -455,6 +455,21 @@ Prefix=open/
         assert held["rest"]["objects"] == 2 and held["open"]["objects"] == 3, held
 
 
+def test_as_the_store():
+    """What a namespace leaves open is as [Store] says."""
+    settings = "[Store]\nEvict={}\n[Namespace few]\nPrefix=few/\nMaxObjects=2\n[Namespace own]\nPrefix=own/\nMaxObjects=2\nEvict={}\n"
+    with open_daemon(settings=settings.format("no", "yes")) as daemon, connect(daemon.publisher, BOB) as bob:
+
+        def put_three(prefix):
+            statuses = {bob.ask(wire.PUT, wire.uri(f"{prefix}/{i}"), body=b"x").status for i in range(3)}
+            assert bob.ask(wire.PURGE, wire.prefix(prefix)).count == 2
+            return statuses
+
+        assert put_three("few") == {wire.OK, wire.NO_SPACE} and put_three("own") == {wire.OK}
+        reload(daemon, settings.format("yes", "no"))
+        assert put_three("few") == {wire.OK} and put_three("own") == {wire.OK, wire.NO_SPACE}
+
+
 def test_quota_on_the_bus():
     with Bus() as bus, open_daemon(settings=QUOTAS, environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}):
         for i in range(3):
