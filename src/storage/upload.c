@@ -57,9 +57,12 @@ static int reserve(struct storage_upload *upload, uint64_t size) {
 }
 
 static void give_back(struct storage_upload *upload, uint64_t size) {
+        uint64_t before;
+
         size = MIN(size, upload->granted);
         upload->granted -= size;
-        (void) __atomic_fetch_sub(&upload->storage->granted, size, __ATOMIC_RELAXED);
+        before = __atomic_fetch_sub(&upload->storage->granted, size, __ATOMIC_RELAXED);
+        assert(before >= size);
 }
 
 int storage_upload_new(struct storage *storage, uint64_t size, struct storage_upload **ret) {
