@@ -16,6 +16,7 @@
 #include "macro.h"
 #include "message-ids.h"
 #include "namespaces.h"
+#include "pressure.h"
 #include "server.h"
 #include "store.h"
 #include "version.h"
@@ -34,6 +35,7 @@ struct manager {
         sd_event *event;
         struct server *server;
         struct watchdog *watchdog; /* NULL: nobody watches */
+        struct pressure *pressure; /* NULL: nobody tells */
         struct bus *bus;           /* NULL: there is none here */
         struct idle *idle;
         uint64_t status_objects;
@@ -381,6 +383,9 @@ int manager_new(struct manager **ret,
         r = watchdog_new(&manager->watchdog, manager->event, manager->server);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "The service manager's watchdog can't be served: %m");
+        r = pressure_new(&manager->pressure, storage);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "Memory pressure can't be watched for: %m");
         r = add_bus(manager);
         if (r < 0)
                 return r;
@@ -415,6 +420,7 @@ void manager_free(struct manager *manager) {
         idle_free(manager->idle);
         bus_free(manager->bus);
         watchdog_free(manager->watchdog);
+        pressure_free(manager->pressure);
         server_free(manager->server);
         sd_event_unref(manager->event);
         config_done(&manager->config);
