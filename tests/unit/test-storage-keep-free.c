@@ -197,7 +197,7 @@ static void uploads(void) {
         }
         g_assert_cmpuint(sum, >, 30 * MB);
         g_assert_cmpuint(shelf_stats(&shelf).objects, <, 10);
-        g_assert_cmpuint(shelf.storage->granted, ==, 0);
+        g_assert_cmpuint(__atomic_load_n(&shelf.storage->granted, __ATOMIC_RELAXED), ==, 0);
         assert_ok(put_number(&shelf, 1000, 40 * MB));
         assert_object(&shelf, "u/1000", 6, 1000, 40 * MB);
         small_done(&shelf);
@@ -219,7 +219,7 @@ static void visible(void) {
                 assert_ok(storage_upload_finish(change.upload));
                 assert_ok(storage_change_wait(shelf.storage, &change));
                 storage_upload_free(change.upload);
-                g_assert_cmpuint(shelf.storage->granted, ==, 0);
+                g_assert_cmpuint(__atomic_load_n(&shelf.storage->granted, __ATOMIC_RELAXED), ==, 0);
         }
         small_done(&shelf);
 }
