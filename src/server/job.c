@@ -3,13 +3,13 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <sys/resource.h>
 
 #include "macro.h"
 #include "thread.h"
 
-#define QUEUES 64 /* bits of job_pool.waiting */
+#define QUEUES 64 /* bits of job_pool.waiting; the odd ones are of writes */
+#define WRITES UINT64_C(0xaaaaaaaaaaaaaaaa)
 
 struct queue {
         struct job *first, *last;
@@ -21,6 +21,7 @@ struct job_pool {
         struct queue queues[QUEUES]; /* those of an owner, and of those that share its place, in order */
         uint64_t waiting;            /* the queues that are not empty */
         unsigned turn;               /* the queue that is looked at next */
+        unsigned n_running[2];       /* those of each kind */
         bool stop;
         int nice;
         unsigned n_threads;
@@ -38,16 +39,25 @@ static void run(struct job *job) {
         mailbox_post(job->mailbox, &job->mail);
 }
 
+static bool may_run(const struct job_pool *pool, bool is_write) {
+        return pool->n_threads < 3 || pool->n_running[is_write] < pool->n_threads - 1;
+}
+
 static struct job *take(struct job_pool *pool) {
-        uint64_t later = pool->waiting & (UINT64_MAX << pool->turn);
+        uint64_t waiting = pool->waiting, later;
         struct queue *queue;
         struct job *job;
         unsigned i;
 
-        if (pool->waiting == 0)
+        if (waiting != 0 && !may_run(pool, true))
+                waiting &= ~WRITES;
+        if (waiting != 0 && !may_run(pool, false))
+                waiting &= WRITES;
+        if (waiting == 0)
                 return NULL;
 
-        i = (unsigned) __builtin_ctzll(later != 0 ? later : pool->waiting);
+        later = waiting & (UINT64_MAX << pool->turn);
+        i = (unsigned) __builtin_ctzll(later != 0 ? later : waiting);
         pool->turn = (i + 1) % QUEUES;
 
         queue = &pool->queues[i];
@@ -67,6 +77,7 @@ static void *work(void *userdata) {
         (void) pthread_mutex_lock(&pool->lock);
         for (;;) {
                 struct job *job = take(pool);
+                bool is_write;
 
                 if (!job) {
                         if (pool->stop)
@@ -75,9 +86,12 @@ static void *work(void *userdata) {
                         continue;
                 }
 
+                is_write = job->is_write;
+                pool->n_running[is_write]++;
                 (void) pthread_mutex_unlock(&pool->lock);
                 run(job);
                 (void) pthread_mutex_lock(&pool->lock);
+                pool->n_running[is_write]--;
         }
         (void) pthread_mutex_unlock(&pool->lock);
 
@@ -110,7 +124,7 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads, int nice) {
 }
 
 void job_submit(struct job_pool *pool, struct job *job) {
-        unsigned i = job->owner % QUEUES;
+        unsigned i = job->owner % (QUEUES / 2) * 2 + job->is_write;
         struct queue *queue = &pool->queues[i];
 
         assert(job->run && job->done && job->mailbox);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The pool of threads for what may block on the disk. An owner's jobs are begun in the order they were
- * submitted; owners take turns, so that one with many holds up nobody else. */
+/* The pool of threads for what may block on the disk. An owner's jobs of a kind are begun in the order they were
+ * submitted; owners and kinds take turns, so that one with many holds up nobody else, and neither kind has all
+ * threads, where there are three: however slow writing is, something can be read, and however much is read, something written. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cleanup.h"
@@ -14,6 +16,7 @@ struct job {
         void (*done)(struct job *job); /* on the thread of the mailbox; owns the job from then on */
         struct mailbox *mailbox;
         uint32_t owner; /* the user for whom it is done */
+        bool is_write;  /* of what is being put */
         struct mail mail;
         struct job *next; /* private */
 };

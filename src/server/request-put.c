@@ -131,7 +131,8 @@ static void release(struct put *put) {
         put->job = (struct job){ .run = discard,
                                  .done = discarded,
                                  .mailbox = put->request.worker->mailbox,
-                                 .owner = put->owner };
+                                 .owner = put->owner,
+                                 .is_write = true };
         if (put->upload && put->received > SMALL_MAX) {
                 put->busy = true;
                 job_submit(put->request.worker->jobs, &put->job);
@@ -224,7 +225,8 @@ static void write_on(struct put *put) {
         put->job = (struct job){ .run = write_piece,
                                  .done = written,
                                  .mailbox = put->request.worker->mailbox,
-                                 .owner = put->owner };
+                                 .owner = put->owner,
+                                 .is_write = true };
 
         if (put->finished && !put->upload && put->received <= SMALL_MAX) {
                 write_piece(&put->job);
