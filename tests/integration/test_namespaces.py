@@ -414,6 +414,20 @@ def test_quotas():
         assert 'objmapper_namespace_max_objects{namespace="few"} 3\n' in metrics
 
 
+def test_quotas_of_visible_puts():
+    """What is acknowledged before it is durable has its room, though many come at once."""
+    with open_daemon(settings=QUOTAS) as daemon, connect(daemon.publisher, BOB) as bob:
+        for _ in range(20):
+            bob.send(*(wire.frame(wire.PUT, bob.new_id(), wire.uri(f"few/{i}"), flags=wire.FLAG_VISIBLE)
+                       for i in range(50)))
+            statuses = [bob.receive().status for _ in range(50)]
+            assert statuses.count(wire.OK) == 3 and statuses.count(wire.NO_SPACE) == 47, statuses
+            assert len(list_all(bob, "few/")[0]) == 3
+            assert usage(daemon)["few"]["objects"] == 3
+            assert bob.ask(wire.PURGE, wire.prefix("few/")).count == 3
+        assert common.stats(daemon)["puts_lost"] == 0
+
+
 def test_quotas_after_a_restart():
     with open_daemon(settings=QUOTAS) as daemon:
         with connect(daemon.publisher, BOB) as bob:
