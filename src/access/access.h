@@ -108,3 +108,6 @@ bool access_has_rule(const struct access_rules *rules,
                      enum access_verb verb,
                      const void *uri,
                      size_t uri_size);
+
+/* The name of the namespace that uri belongs to, good as long as the rules; NULL: it belongs to none. */
+const char *access_find_namespace(const struct access_rules *rules, const void *uri, size_t uri_size);

@@ -321,3 +321,9 @@ bool access_has_rule(const struct access_rules *rules,
 
         return namespace && list_for(namespace, verb)->is_rule;
 }
+
+const char *access_find_namespace(const struct access_rules *rules, const void *uri, size_t uri_size) {
+        const struct namespace *namespace = rules ? find_namespace(rules, uri, uri_size) : NULL;
+
+        return namespace ? namespace->name : NULL;
+}

@@ -31,6 +31,7 @@ struct call {
         enum access_verb verb;
         struct job job;
 
+        uid_t uid; /* of the caller, once it is known */
         const char *uri;
         const void *body;
         size_t body_size;
@@ -264,12 +265,26 @@ static int reply_info(struct call *call) {
         return r;
 }
 
+static int reply_no_room(struct call *call) {
+        struct server *server = call->calls->server;
+        const char *namespace = access_find_namespace(server_get_rules(server), call->uri, strlen(call->uri));
+
+        server_log_no_room(server, &(struct access_peer){ .uid = call->uid }, namespace);
+        if (!namespace)
+                return bus_reply_errno(call->message, call->uri, call->result);
+
+        return bus_reject(call->message, BUS_ERROR_NO_SPACE, "%s: There is no room for it in namespace %s.",
+                          call->uri, namespace);
+}
+
 static void done(struct job *job) {
         _cleanup_(call_freep) struct call *call = container_of(job, struct call, job);
         char etag[ETAG_TEXT_SIZE];
         int r;
 
-        if (call->result < 0)
+        if (call->verb == ACCESS_PUT && (call->result == -ENOSPC || call->result == -EDQUOT))
+                r = reply_no_room(call);
+        else if (call->result < 0)
                 r = bus_reply_errno(call->message, call->uri, call->result);
         else if (call->verb == ACCESS_STAT)
                 r = reply_info(call);
@@ -303,7 +318,7 @@ static int on_decided(const struct permission *permission, void *userdata) {
         if (call->handle)
                 return call->handle(call->message, call->userdata);
 
-        uid = permission->peer->uid;
+        uid = call->uid = permission->peer->uid;
         r = permission->by_polkit ? 0
                                   : access_check(server_get_rules(calls->server), permission->peer,
                                                  call->verb, call->uri, strlen(call->uri), &namespace);

@@ -71,8 +71,8 @@ const struct access_rules *server_get_rules(struct server *server) {
 /* ---- who is refused ---- */
 
 /* FNV-1a. Two that have the same are logged as one: no more than a line is lost. */
-static uint32_t hash_refusal(uid_t uid, const char *namespace) {
-        uint32_t hash = 2166136261U;
+static uint32_t hash_refusal(uid_t uid, const char *namespace, char why) {
+        uint32_t hash = (2166136261U ^ (uint8_t) why) * 16777619U;
 
         for (size_t i = 0; i < sizeof(uid); i++)
                 hash = (hash ^ (uint8_t) (uid >> (8 * i))) * 16777619U;
@@ -84,8 +84,7 @@ static uint32_t hash_refusal(uid_t uid, const char *namespace) {
 
 /* Whether it was not logged lately. Users and namespaces that share an entry take it from each other: then the
  * limit of all together bounds what is logged. */
-static bool is_news(struct refusals *refusals, uid_t uid, const char *namespace) {
-        uint32_t hash = hash_refusal(uid, namespace);
+static bool is_news(struct refusals *refusals, uint32_t hash) {
         uint32_t now = (uint32_t) (clock_usec(CLOCK_MONOTONIC_COARSE) / USEC_PER_SEC);
         uint64_t *entry = &refusals->entries[hash % REFUSALS];
         uint64_t before = __atomic_load_n(entry, __ATOMIC_RELAXED);
@@ -104,33 +103,61 @@ static const char *const verb_names[ACCESS_VERB_MAX] = {
         [ACCESS_PIN] = "pin",       [ACCESS_VERIFY] = "verify",
 };
 
+/* Who it was, for the log. */
+struct who {
+        char uid[16], pid[16], text[48], suffix[64];
+        struct log_field fields[3];
+        size_t n_fields;
+};
+
+/* Whether it is to be logged that this peer was refused something. */
+static bool take_refusal(struct server *server,
+                         const struct access_peer *peer,
+                         const char *namespace,
+                         char why,
+                         struct who *ret) {
+        unsigned dropped;
+
+        if (!is_news(&server->refusals, hash_refusal(peer->uid, namespace, why)) ||
+            !log_ratelimit_pass(&server->refusals.limit, &dropped))
+                return false;
+
+        (void) snprintf(ret->uid, sizeof(ret->uid), "%" PRIu32, (uint32_t) peer->uid);
+        (void) snprintf(ret->pid, sizeof(ret->pid), "%i", (int) peer->pid);
+        (void) snprintf(ret->text, sizeof(ret->text), peer->pid > 0 ? "uid %s (pid %s)" : "uid %s", ret->uid,
+                        ret->pid);
+        ret->suffix[0] = '\0';
+        if (dropped > 0)
+                (void) snprintf(ret->suffix, sizeof(ret->suffix), " (%u more were not logged)", dropped);
+
+        ret->n_fields = 0;
+        ret->fields[ret->n_fields++] = LOG_FIELD_STRING("OBJMAPPER_PEER_UID", ret->uid);
+        if (*namespace)
+                ret->fields[ret->n_fields++] = LOG_FIELD_STRING("OBJMAPPER_NAMESPACE", namespace);
+        if (peer->pid > 0)
+                ret->fields[ret->n_fields++] = LOG_FIELD_STRING("OBJMAPPER_PEER_PID", ret->pid);
+        return true;
+}
+
 void server_log_refusal(struct server *server,
                         const struct access_peer *peer,
                         enum access_verb verb,
                         const char *namespace) {
-        char uid[16], pid[16], of_pid[32] = "", suffix[64] = "";
-        unsigned dropped;
+        struct who who;
 
-        if (!is_news(&server->refusals, peer->uid, namespace) ||
-            !log_ratelimit_pass(&server->refusals.limit, &dropped))
-                return;
+        if (take_refusal(server, peer, namespace, 'r', &who))
+                log_write(LOG_NOTICE, 0, MESSAGE_ACCESS_REFUSED, who.fields, who.n_fields,
+                          "Refused a %s in namespace %s to %s: its rules do not permit it%s",
+                          verb_names[verb], namespace, who.text, who.suffix);
+}
 
-        (void) snprintf(uid, sizeof(uid), "%" PRIu32, (uint32_t) peer->uid);
-        (void) snprintf(pid, sizeof(pid), "%i", (int) peer->pid);
-        if (peer->pid > 0)
-                (void) snprintf(of_pid, sizeof(of_pid), " (pid %s)", pid);
-        if (dropped > 0)
-                (void) snprintf(suffix, sizeof(suffix), " (%u more were not logged)", dropped);
+void server_log_no_room(struct server *server, const struct access_peer *peer, const char *namespace) {
+        struct who who;
 
-        const struct log_field fields[] = {
-                LOG_FIELD_STRING("OBJMAPPER_NAMESPACE", namespace),
-                LOG_FIELD_STRING("OBJMAPPER_PEER_UID", uid),
-                LOG_FIELD_STRING("OBJMAPPER_PEER_PID", pid),
-        };
-
-        log_write(LOG_NOTICE, 0, MESSAGE_ACCESS_REFUSED, fields, peer->pid > 0 ? 3 : 2,
-                  "Refused a %s in namespace %s to uid %s%s: its rules do not permit it%s", verb_names[verb],
-                  namespace, uid, of_pid, suffix);
+        if (take_refusal(server, peer, namespace ?: "", 's', &who))
+                log_write(LOG_WARNING, 0, MESSAGE_NO_ROOM, who.fields, who.n_fields,
+                          "Refused a put to %s: there is no room for it in %s%s%s", who.text,
+                          namespace ? "namespace " : "the store", namespace ?: "", who.suffix);
 }
 
 /* ---- the requests ---- */
@@ -156,4 +183,17 @@ bool permission_check(struct session *session,
                         namespace, verb_names[verb]);
         server_log_refusal(session->server, &session->peer, verb, namespace);
         return false;
+}
+
+void permission_no_room(struct session *session,
+                        const void *uri,
+                        size_t uri_size,
+                        char ret_text[static PROTO_TEXT_MAX]) {
+        const char *namespace = access_find_namespace(worker_rules(session->worker), uri, uri_size);
+
+        server_log_no_room(session->server, &session->peer, namespace);
+        if (namespace)
+                (void) snprintf(ret_text, PROTO_TEXT_MAX, "namespace %s: there is no room for it", namespace);
+        else
+                (void) snprintf(ret_text, PROTO_TEXT_MAX, "%s", status_text(PROTO_NO_SPACE));
 }

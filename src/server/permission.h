@@ -37,7 +37,7 @@ void rules_done(struct rules *rules);
 
 /* Who was refused lately. */
 struct refusals {
-        uint64_t entries[REFUSALS]; /* atomic; of a user and a namespace: a hash, and when that was logged */
+        uint64_t entries[REFUSALS]; /* atomic; of a user, a namespace and why: a hash, and when that was logged */
         struct log_ratelimit limit; /* of all together */
 };
 
@@ -47,3 +47,10 @@ bool permission_check(struct session *session,
                       enum access_verb verb,
                       const struct proto_message *message,
                       char ret_text[static PROTO_TEXT_MAX]);
+
+/* A put of this session was refused since there is no room for it: logs that, and says what to tell the client. The
+ * worker's thread. */
+void permission_no_room(struct session *session,
+                        const void *uri,
+                        size_t uri_size,
+                        char ret_text[static PROTO_TEXT_MAX]);

@@ -105,6 +105,17 @@ static void fail(struct put *put, uint16_t status, const char *text) {
                 request_refuse(put->request.session, PROTO_PUT, put->request.id, status, text);
 }
 
+static void fail_by_error(struct put *put, int error) {
+        uint16_t status = status_from_error(error);
+        char text[PROTO_TEXT_MAX];
+
+        if (status == PROTO_NO_SPACE && put->request.session && !put->answered) {
+                permission_no_room(put->request.session, put->change.uri, put->change.uri_size, text);
+                fail(put, status, text);
+        } else
+                fail(put, status, NULL);
+}
+
 static void discard(struct job *job) {
         struct put *put = container_of(job, struct put, job);
 
@@ -168,7 +179,7 @@ static void answer(struct mail *mail) {
 
         put->busy = false;
         if (put->change.result < 0)
-                fail(put, status_from_error(put->change.result), NULL);
+                fail_by_error(put, put->change.result);
         else {
                 storage_upload_free(TAKE_PTR(put->upload));
                 if (session) {
@@ -207,7 +218,7 @@ static void written(struct job *job) {
         else if (put->result == -EMSGSIZE)
                 fail(put, PROTO_BAD_REQUEST, "the body is shorter than was said");
         else if (put->result < 0)
-                fail(put, status_from_error(put->result), NULL);
+                fail_by_error(put, put->result);
 
         /* There is room for its body again. */
         if (put->request.session)

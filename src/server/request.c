@@ -131,7 +131,7 @@ const char *status_text(uint16_t status) {
                 [PROTO_EXISTS] = "there is an object with this URI already",
                 [PROTO_EXPIRED] = "the object has expired",
                 [PROTO_TOO_LARGE] = "the body is larger than the store takes",
-                [PROTO_NO_SPACE] = "there is no room for it in its namespace, or in the store",
+                [PROTO_NO_SPACE] = "there is no room for it in the store",
                 [PROTO_BUSY] = "the server is short of memory or descriptors: try again later",
                 [PROTO_NOT_PERMITTED] = "not permitted",
                 [PROTO_BAD_REQUEST] = "the store does not take this request",

@@ -61,6 +61,8 @@ void server_log_refusal(struct server *server,
                         const struct access_peer *peer,
                         enum access_verb verb,
                         const char *namespace);
+/* The same of a put for which there was no room in a namespace, or, NULL, in the store. */
+void server_log_no_room(struct server *server, const struct access_peer *peer, const char *namespace);
 
 /* Stops accepting, tells every session, finishes what they had begun, closes them; then calls drained once,
  * on the caller's loop. A put is begun when all of its body, or its end, was read: one that is not whole is given

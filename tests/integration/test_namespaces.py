@@ -396,9 +396,15 @@ def test_quotas():
         bob.put("few/0", b"new")
         assert bob.ask(wire.REMOVE, wire.uri("few/1")).status == wire.OK
         bob.put("few/3", b"")
+        reply = bob.ask(wire.PUT, wire.uri("few/4"), body=b"")
+        assert reply.text == "namespace few: there is no room for it", reply.text
         # A quota is no matter of who publishes.
         with connect(daemon.publisher, 0) as root:
             assert root.ask(wire.PUT, wire.uri("few/4"), body=b"").status == wire.NO_SPACE
+
+        # Once for each user and namespace.
+        full = re.findall(r"Refused a put to uid (\d+) \(pid \d+\): there is no room for it in namespace (\w+)", daemon.log())
+        assert full == [(str(BOB), "small"), (str(BOB), "few"), ("0", "few")], full
 
         held = usage(daemon)
         wanted = (("small", 2, None, 100000, 100000), ("few", 3, 3, 3, None), ("cache", 0, 10, 0, None),
@@ -485,11 +491,12 @@ def test_as_the_store():
 
 
 def test_quota_on_the_bus():
-    with Bus() as bus, open_daemon(settings=QUOTAS, environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}):
+    with Bus() as bus, open_daemon(settings=QUOTAS, environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}) as daemon:
         for i in range(3):
             bus.call("PutBytes", "saya{ss}a{sv}", f"few/{i}", 1, 65, 0, 0)
         result = bus.busctl("call", NAME, PATH, INTERFACE, "PutBytes", "saya{ss}a{sv}", "few/3", "1", "65", "0", "0")
-        assert result.returncode != 0 and "no space" in result.stderr.lower(), result
+        assert result.returncode != 0 and "few/3: There is no room for it in namespace few." in result.stderr, result
+        assert "Refused a put to uid 0: there is no room for it in namespace few" in daemon.log()
         assert bus.call("GetStats")["namespace_few_objects"]["data"] == 3
 
 

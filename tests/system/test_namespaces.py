@@ -182,6 +182,7 @@ MaxObjects=5
 Evict=yes
 """
 NO_ROOM = 7
+NO_ROOM_ID = "9579859678e0448f9c5b9edfabc84823"
 
 
 def test_quotas(host):
@@ -196,7 +197,9 @@ def test_quotas(host):
     assert result.returncode == NOT_PERMITTED
     host.busctl("PutBytes", "saya{ss}a{sv}", "tiny/1", "1", "65", "0", "0")
     result = host.busctl("PutBytes", "saya{ss}a{sv}", "tiny/2", "1", "65", "0", "0", check=False)
-    assert result.returncode != 0 and "no space" in result.stderr, result
+    assert result.returncode != 0 and "no room for it in namespace tiny" in result.stderr, result
+    full = [(entry["OBJMAPPER_NAMESPACE"], entry["OBJMAPPER_PEER_UID"]) for entry in host.journal(f"MESSAGE_ID={NO_ROOM_ID}")]
+    assert full == [("limited", uid_of(host, "bob")), ("limited", "0"), ("tiny", "0")], full
     for i in range(20):
         host.put(f"cache/{i:02}", "x", user="bob")
     kept = host.ctl("ls", "cache/").stdout.split()
