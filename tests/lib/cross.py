@@ -50,8 +50,10 @@ class Target:
                 return False
 
     def build(self, program, source, rooms):
-        """Compiles source and all of the rooms into program. util is always there."""
-        command = [*self.compiler, *FLAGS, "-o", program, f"-I{ROOT / 'src/util'}", str(ROOT / source)]
+        """Compiles source and all of the rooms into program. What a client needs of util is always there."""
+        util = ROOT / "src/util"
+        command = [*self.compiler, *FLAGS, "-o", program, f"-I{util}", str(ROOT / source),
+                   str(util / "escape.c"), str(util / "write-all.c")]
         for room in rooms:
             command.append(f"-I{ROOT / 'src' / room}")
             command += sorted(map(str, (ROOT / "src" / room).glob("*.c")))
