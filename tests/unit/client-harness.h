@@ -93,3 +93,26 @@ static inline void finish(objmapper_client *client) {
         while (objmapper_client_get_pending(client) > 0)
                 g_assert_cmpint(objmapper_client_wait(client, 20 * G_USEC_PER_SEC), >, 0);
 }
+
+/* Answers a request as if it had been done. */
+static inline void reply_to(struct mock *mock, uint16_t verb, uint64_t id) {
+        struct proto_message message = mock_ok(verb, id);
+
+        switch (verb) {
+        case PROTO_GET:
+                mock_reply_copy(mock, id, "again");
+                return;
+        case PROTO_STAT:
+                message.has = PROTO_HAS(PROTO_TAG_INFO) | PROTO_HAS(PROTO_TAG_USAGE);
+                break;
+        case PROTO_PURGE:
+        case PROTO_LIST:
+                message.has = PROTO_HAS(PROTO_TAG_COUNT);
+                break;
+        case PROTO_STATS:
+                break;
+        default:
+                message.has = PROTO_HAS(PROTO_TAG_INFO);
+        }
+        mock_send(mock, &message, NULL);
+}
