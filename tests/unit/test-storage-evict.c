@@ -351,6 +351,38 @@ static void test_pinned_expires(void) {
         shelf_destroy(&shelf);
 }
 
+/* A visible put is refused before it is seen, or has its room. */
+static void test_visible(void) {
+        struct shelf shelf;
+
+        for (unsigned i = 0; i < 2; i++) {
+                bool evict = i == 1;
+
+                full_init(&shelf, FULL, 0, evict);
+                shelf_open(&shelf);
+                for (unsigned j = 0; j < 40; j++) {
+                        g_autofree uint8_t *bytes = make_bytes(j, 5 * KB);
+                        char uri[16];
+                        struct storage_change visible = { .kind = STORAGE_PUT, .uri = uri, .visible = true };
+
+                        (void) snprintf(uri, sizeof(uri), "u/%u", j);
+                        visible.uri_size = strlen(uri);
+                        assert_ok(storage_upload_new(shelf.storage, 5 * KB, &visible.upload));
+                        assert_ok(storage_upload_write(visible.upload, bytes, 5 * KB));
+                        assert_ok(storage_upload_finish(visible.upload));
+                        assert_errno(storage_change_wait(shelf.storage, &visible),
+                                     j < 20 || evict ? 0 : -ENOSPC);
+                        storage_upload_free(visible.upload);
+                        g_assert_true(is_there(&shelf, uri) == (j < 20 || evict));
+                        g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
+                }
+                (void) storage_remove(shelf.storage, "other", 5); /* waits for those before it */
+                g_assert_cmpuint(shelf_stats(&shelf).puts_lost, ==, 0);
+                g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
+                shelf_destroy(&shelf);
+        }
+}
+
 /* ---- namespaces ---- */
 
 struct usages {
@@ -569,7 +601,7 @@ static void test_bad_limits(void) {
 /* ---- many at once ---- */
 
 #define STRESS_MAX     (2000 * KB)
-#define STRESS_OBJECTS 600
+#define STRESS_OBJECTS 620
 #define STRESS_THREADS 4
 #define STRESS_ROUNDS  1000
 
@@ -590,7 +622,7 @@ static int add_size(_unused_ const char *path,
 static int sample(_unused_ void *userdata) {
         g_autofree char *path = g_strdup_printf("%s/blobs", stressed->path);
 
-        if (n_commits++ % 16 == 0) {
+        if (n_commits++ % 4 == 0) {
                 bytes_on_disk = 0;
                 g_assert_cmpint(nftw(path, add_size, 16, FTW_PHYS), ==, 0);
                 g_assert_cmpuint(bytes_on_disk, <=, STRESS_MAX);
@@ -662,6 +694,7 @@ static void test_stress(void) {
         full_init(&shelf, STRESS_MAX, STRESS_OBJECTS, true);
         shelf.config.limits.namespaces = namespaces;
         shelf.config.limits.n_namespaces = 1;
+        shelf.config.inline_max = 0; /* so that all bytes are on the disk */
         shelf.hooks.before_commit = sample;
         stressed = &shelf;
         n_commits = n_broken = 0;
@@ -711,6 +744,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict/batch", test_batch);
         harness_add("/storage/evict/pinned", test_pinned);
         harness_add("/storage/evict/pinned-expires", test_pinned_expires);
+        harness_add("/storage/evict/visible", test_visible);
         harness_add("/storage/evict/namespaces", test_namespaces);
         harness_add("/storage/evict/recount", test_recount);
         harness_add("/storage/evict/lowered", test_lowered);
