@@ -148,13 +148,14 @@ int proto_counter_append(uint8_t *buffer,
                          size_t size,
                          size_t *position,
                          const struct proto_counter *counter) {
-        uint8_t *p = buffer + *position;
+        uint8_t *p;
 
         if (!counter_name_valid(counter->name.data, counter->name.size))
                 return -EINVAL;
         if (size - *position < COUNTER_HEAD + counter->name.size)
                 return -ENOBUFS;
 
+        p = buffer + *position; /* there is one */
         store_le16(p, (uint16_t) counter->name.size);
         store_le64(p + 2, counter->value);
         memcpy(p + COUNTER_HEAD, counter->name.data, counter->name.size);
