@@ -97,21 +97,20 @@ static int open_copy(struct fast *fast, uint64_t blob, uint64_t size, bool nowai
 
 int fast_open(struct fast *fast, uint64_t blob, uint64_t size, bool nowait) {
         uint64_t now = tick(fast);
-        struct storage_stats *stats = &fast->storage->stats;
-        bool is_ready = fast_table_touch(&fast->table, blob, now);
-        int fd = -ENOENT;
+        int fd;
 
-        if (is_ready)
-                fd = open_copy(fast, blob, size, nowait);
-        if (fd == -EINPROGRESS)
-                return fd;
-        stats_add(fd >= 0 ? &stats->fast_hits : &stats->fast_misses, 1);
+        if (!fast_table_touch(&fast->table, blob, now))
+                return -ENOENT;
+
+        fd = open_copy(fast, blob, size, nowait);
         if (fd >= 0)
+                stats_add(&fast->storage->stats.fast_hits, 1);
+        if (fd >= 0 || fd == -EINPROGRESS)
                 return fd;
 
         /* Where the process lacks something the store will say so. Otherwise the file was removed for room,
          * or is not to be had: once is enough. */
-        if (is_ready && fd != -EMFILE && fd != -ENFILE && fd != -ENOMEM)
+        if (fd != -EMFILE && fd != -ENFILE && fd != -ENOMEM)
                 fast_drop(fast, blob);
         return -ENOENT;
 }
@@ -149,6 +148,7 @@ void fast_want(struct fast *fast,
         _cleanup_free_ struct copy *copy = NULL;
         _cleanup_free_ struct job *job = NULL;
 
+        stats_add(&fast->storage->stats.fast_misses, 1);
         if (!pass_door(fast, blob) || is_paused(fast))
                 return;
         if (__atomic_add_fetch(&fast->n_jobs, 1, __ATOMIC_RELAXED) > JOBS_MAX)

@@ -112,14 +112,19 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         return 0;
 }
 
+/* In this order: once the file is gone nobody can begin to copy it. */
+static void unlink_blob(struct storage *storage, uint64_t blob) {
+        blob_unlink(&storage->blobs, blob);
+        if (storage->fast)
+                fast_drop(storage->fast, blob);
+}
+
 void writer_unlink(struct writer *writer) {
         struct batch *batch = &writer->batch;
         struct blobs *blobs = &writer->storage->blobs;
 
         for (size_t i = 0; i < batch->n_unlinked; i++)
-                blob_unlink(blobs, batch->unlinked[i]);
-        for (size_t i = 0; writer->storage->fast && i < batch->n_unlinked; i++)
-                fast_drop(writer->storage->fast, batch->unlinked[i]);
+                unlink_blob(writer->storage, batch->unlinked[i]);
 
         /* Those that still get names stay. */
         for (size_t i = 0; i < batch->n_emptied; i++)
@@ -198,7 +203,7 @@ static void report_changes(struct writer *writer, struct storage_change **change
         /* After an I/O error nobody knows what the dictionary holds: better a blob too many. */
         for (size_t i = 0; i < n; i++)
                 if (changes[i]->result < 0 && changes[i]->result != -EIO && changes[i]->blob != 0)
-                        blob_unlink(&writer->storage->blobs, changes[i]->blob);
+                        unlink_blob(writer->storage, changes[i]->blob);
         writer_unlink(writer);
 
         for (size_t i = 0; i < n; i++)
