@@ -93,6 +93,22 @@ def test_put_replaces(_, manager, daemon):
     assert daemon.ctl("get", "replaced").stdout == b"two"
 
 
+def test_durability(_, manager, daemon):
+    def visible_puts():
+        return manager.call("GetStats", "")["puts_visible"]
+
+    before = visible_puts()
+    manager.put("durability", b"1")
+    manager.put("durability", b"2", durability="durable")
+    assert visible_puts() == before
+    for size in (3, 3000):
+        manager.put("durability", b"3" * size, durability="visible")
+        assert daemon.ctl("get", "durability").stdout == b"3" * size
+    assert visible_puts() == before + 2
+    assert "durability" in manager.refuse("BadRequest", "durability", durability="maybe")
+    manager.refuse("BadRequest", "durability", durability=1)
+
+
 def test_sizes(_, manager, daemon):
     for size in (0, 1, 1999, 100_000, MIB):
         data = bytes(i % 251 for i in range(size))

@@ -63,6 +63,7 @@ static void test_defaults(void) {
         g_assert_true(config.expired_keep_usec == UINT64_C(600) * G_USEC_PER_SEC);
         g_assert_cmpuint(config.cache_size, ==, 128U << 20);
         g_assert_false(config.check_on_fill);
+        g_assert_cmpint(config.durability, ==, CONFIG_DURABLE);
         g_assert_cmpuint(config.workers, ==, 0);
         g_assert_cmpuint(config.connections_max, ==, 16384);
         g_assert_cmpuint(config.connections_per_user_max, ==, 8192);

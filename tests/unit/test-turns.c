@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* However many sessions flood a worker with gets, a put is received and answered within a few turns of its loop. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "harness.h"
+#include "log.h"
+#include "protocol.h"
+#include "server-internal.h"
+
+#define READERS   280 /* more than one epoll_wait() tells of */
+#define PER_TURN  32  /* gets that each has waiting at each turn */
+#define TURNS_MAX 8
+
+struct scene {
+        char *path;
+        struct storage *storage;
+        sd_event *event;
+        struct server *server;
+        struct worker *worker;
+        int readers[READERS], publisher;
+        uint8_t gets[PER_TURN * 64];
+        size_t gets_size;
+        uint64_t n_answered; /* bytes */
+};
+
+static size_t encode(uint8_t *p, size_t size, const struct proto_message *message) {
+        ssize_t n = proto_message_encode(message, p, size);
+
+        g_assert_cmpint(n, >, 0);
+        return (size_t) n;
+}
+
+static void send_message(int fd, const struct proto_message *message) {
+        uint8_t data[256];
+        size_t size = encode(data, sizeof(data), message);
+
+        g_assert_cmpint(send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL), ==, size);
+}
+
+/* All that came. */
+static size_t drain(int fd) {
+        static uint8_t data[1 << 18];
+        size_t size = 0;
+        ssize_t n;
+
+        while ((n = recv(fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
+                size += (size_t) n;
+
+        g_assert_cmpint(n, <, 0);
+        g_assert_cmpint(errno, ==, EAGAIN);
+        return size;
+}
+
+static int connect_session(struct scene *scene, enum access_role role) {
+        const struct proto_message hello = {
+                .head = { .type = PROTO_HELLO, .id = 1 },
+                .has = PROTO_HAS(PROTO_TAG_HELLO),
+                .hello = { .min_version = 1, .max_version = 1 },
+        };
+        int pair[2];
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), ==, 0);
+        server_take_connection(scene->server, pair[0], role);
+        send_message(pair[1], &hello);
+        while (drain(pair[1]) == 0)
+                worker_run_once(scene->worker, 0);
+
+        return pair[1];
+}
+
+static void set_scene(struct scene *scene) {
+        const struct server_config config = {
+                .workers = 1,
+                .connections_max = 2 * READERS,
+                .connections_per_user_max = 2 * READERS,
+                .inline_max = 16384,
+                .pipeline_max = 256,
+                .streams_max = 8,
+                .fds_in_flight_max = 1024,
+                .output_max = 4 << 20,
+        };
+
+        log_set_level(LOG_ERR);
+        *scene = (struct scene){ .path = harness_make_dir() };
+        assert_ok(storage_init(&scene->storage,
+                               &(struct storage_config){ .directory = scene->path, .inline_max = SIZE_MAX }));
+        assert_ok(storage_put(scene->storage, "a", 1, "body", 4, NULL, 0, NULL));
+        assert_ok(sd_event_new(&scene->event));
+        assert_ok(server_make(&scene->server, scene->event, scene->storage, &config, false));
+        scene->worker = scene->server->workers[0];
+
+        for (unsigned i = 0; i < PER_TURN; i++)
+                scene->gets_size += encode(scene->gets + scene->gets_size,
+                                           sizeof(scene->gets) - scene->gets_size,
+                                           &(struct proto_message){
+                                                           .head = { .type = PROTO_GET, .id = 2 + i },
+                                                           .has = PROTO_HAS(PROTO_TAG_URI),
+                                                           .uri = { (const uint8_t *) "a", 1 },
+                                           });
+        for (unsigned i = 0; i < READERS; i++)
+                scene->readers[i] = connect_session(scene, ACCESS_READER);
+        scene->publisher = connect_session(scene, ACCESS_PUBLISHER);
+}
+
+static void strike_scene(struct scene *scene) {
+        for (unsigned i = 0; i < READERS; i++)
+                (void) close(scene->readers[i]);
+        (void) close(scene->publisher);
+        server_free(scene->server);
+        sd_event_unref(scene->event);
+        storage_cleanup(scene->storage);
+        harness_remove_dir(scene->path);
+}
+
+/* One turn, before which every reader has gets waiting. */
+static void turn(struct scene *scene) {
+        for (unsigned i = 0; i < READERS; i++) {
+                scene->n_answered += drain(scene->readers[i]);
+                g_assert_cmpint(send(scene->readers[i], scene->gets, scene->gets_size,
+                                     MSG_DONTWAIT | MSG_NOSIGNAL),
+                                ==, scene->gets_size);
+        }
+        worker_run_once(scene->worker, 0);
+}
+
+static uint64_t count_puts(struct scene *scene) {
+        struct storage_stats stats;
+
+        storage_get_stats(scene->storage, &stats);
+        return stats.puts;
+}
+
+static void put_among_gets(struct scene *scene, size_t size) {
+        const struct proto_message message = {
+                .head = { .type = PROTO_PUT, .id = 7, .body_size = size },
+                .has = PROTO_HAS(PROTO_TAG_URI),
+                .uri = { (const uint8_t *) "b", 1 },
+        };
+        g_autofree uint8_t *body = g_malloc0(size);
+        uint64_t n_puts = count_puts(scene), n_answered = scene->n_answered;
+        unsigned n_turns = 0;
+
+        send_message(scene->publisher, &message);
+        g_assert_cmpint(send(scene->publisher, body, size, MSG_DONTWAIT | MSG_NOSIGNAL), ==, size);
+        for (unsigned i = 0; i < TURNS_MAX; i++)
+                turn(scene);
+
+        /* The store has it by now; the disk has the time that it needs. */
+        for (unsigned i = 0; count_puts(scene) == n_puts; i++) {
+                g_assert_cmpuint(i, <, 30000);
+                g_usleep(1000);
+        }
+        g_usleep(10000); /* the commit is counted a moment before it is told of */
+        while (drain(scene->publisher) == 0) {
+                turn(scene);
+                g_assert_cmpuint(++n_turns, <=, TURNS_MAX);
+        }
+        turn(scene);
+        g_assert_cmpuint(scene->n_answered, >, n_answered);
+}
+
+static void test_puts_among_gets(void) {
+        struct scene scene;
+
+        set_scene(&scene);
+        for (unsigned i = 0; i < 5; i++) {
+                turn(&scene);
+                put_among_gets(&scene, 1000);
+                put_among_gets(&scene, 5000);
+        }
+        strike_scene(&scene);
+}
+
+int main(int argc, char *argv[]) {
+        g_test_init(&argc, &argv, NULL);
+        harness_add("/turns/puts-among-gets", test_puts_among_gets);
+        return g_test_run();
+}
