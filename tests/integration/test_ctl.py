@@ -8,71 +8,31 @@ import hashlib
 import json
 import os
 import pathlib
-import pty
 import re
 import resource
-import select
 import shutil
 import signal
 import socket
 import stat
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 
+from ctl import (ABSENT, BUSY, CONFLICT, CTL, DONE, FAILED, NO_DAEMON, NO_ROOM, NOT_PERMITTED, UNKNOWN, USAGE,
+                 fails, on_terminal, run, sockets)  # puts tests/lib on the path too
+
+import daemon as daemon_lib
+import tap
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tests/lib"))
-
-import daemon as daemon_lib  # noqa: E402, pylint: disable=wrong-import-position
-import tap  # noqa: E402, pylint: disable=wrong-import-position
-
-CTL = daemon_lib.build_path("src/ctl/objmapperctl")
 VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import",
          "pin", "unpin", "verify", "cat-config", "metrics", "namespaces")
-DONE, FAILED, USAGE, ABSENT, CONFLICT, NOT_PERMITTED, NO_DAEMON, NO_ROOM, UNKNOWN, BUSY = range(10)
 LARGE = bytes(range(256)) * 4096 * 5  # has a file of its own in the store
 MODES = ("fdpass", "copy", "splice", "auto")
 
 work = pathlib.Path(tempfile.mkdtemp(prefix="objmapper-ctl-", dir="/var/tmp"))
-
-
-def run(*arguments, **kwargs):
-    """objmapperctl without a daemon of the test's."""
-    kwargs.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([CTL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                          timeout=daemon_lib.DEADLINE_SECONDS, **kwargs)
-
-
-def fails(result, status, *words):
-    """The exit status is this one, and standard error has the words, after the program's name."""
-    text = result.stderr.decode(errors="replace")
-    assert result.returncode == status, f"exit status {result.returncode}, not {status}: {text}"
-    assert all(line.startswith("objmapperctl: ") for line in text.splitlines()), text
-    for word in words:
-        assert word in text, f"no {word!r} in: {text}"
-
-
-def on_terminal(command, **kwargs):
-    """Runs a command whose standard output and error are a terminal: exit status and what it showed."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, **kwargs)
-    os.close(slave)
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO: the other side is closed
-        while select.select([master], [], [], daemon_lib.DEADLINE_SECONDS)[0]:
-            data = os.read(master, 65536)
-            if not data:
-                break
-            shown += data
-    os.close(master)
-    return process.wait(daemon_lib.DEADLINE_SECONDS), shown
-
-
-def sockets(daemon):
-    return [f"--socket={daemon.reader}", f"--publish-socket={daemon.publisher}"]
 
 
 def empty_folder(name):

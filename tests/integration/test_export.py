@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """objmapperctl export and import: what is exported is imported the same, whatever is damaged on the way is not."""
 
-import contextlib
 import hashlib
 import io
 import os
@@ -14,21 +13,18 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
 import time
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tests/lib"))
+from ctl import (CONFLICT, CTL, DONE, FAILED, NO_DAEMON, NO_ROOM, NOT_PERMITTED, USAGE, fails, on_terminal,
+                 sockets)  # puts tests/lib on the path too
 
-import daemon as daemon_lib  # noqa: E402, pylint: disable=wrong-import-position
-import tap  # noqa: E402, pylint: disable=wrong-import-position
-import wire  # noqa: E402, pylint: disable=wrong-import-position
+import daemon as daemon_lib
+import tap
+import wire
 
-CTL = daemon_lib.build_path("src/ctl/objmapperctl")
-DONE, FAILED, USAGE, ABSENT, CONFLICT, NOT_PERMITTED, NO_DAEMON, NO_ROOM, UNKNOWN, BUSY = range(10)
 KEY = "SCHILY.xattr.user.objmapper."
 LARGE = bytes(range(256)) * 4096 * 5
 BODIES = (b"", b"small", bytes(511), bytes(512), b"x" * 513, bytes(range(256)) * 16, b"y" * 70000,
@@ -39,19 +35,6 @@ PAIRS = ((b"content-type", b"text/plain"), (b"x", b"1"), (b"x", b"2"), (b"empty"
          (b"=key= \n,:", b"3:abc,"), (b"k" * 255, b"v" * 20000))
 
 work = pathlib.Path(tempfile.mkdtemp(prefix="objmapper-export-", dir="/var/tmp"))
-
-
-def fails(result, status, *words):
-    """The exit status is this one, and standard error has the words, after the program's name."""
-    text = result.stderr.decode(errors="replace")
-    assert result.returncode == status, f"exit status {result.returncode}, not {status}: {text}"
-    assert all(line.startswith("objmapperctl: ") for line in text.splitlines()), text
-    for word in words:
-        assert word in text, f"no {word!r} in: {text}"
-
-
-def sockets(daemon):
-    return [f"--socket={daemon.reader}", f"--publish-socket={daemon.publisher}"]
 
 
 def contents(daemon):
@@ -578,29 +561,14 @@ def test_terminals(daemon):
         os.close(master)
 
 
-def on_terminal(command):
-    """Runs a command whose standard error is a terminal: exit status and what it showed there."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave,
-                               env={**os.environ, "TERM": "xterm"})
-    os.close(slave)
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO: the other side is closed
-        while select.select([master], [], [], daemon_lib.DEADLINE_SECONDS)[0]:
-            data = os.read(master, 65536)
-            if not data:
-                break
-            shown += data
-    os.close(master)
-    return process.wait(daemon_lib.DEADLINE_SECONDS), shown
-
-
 def test_progress(daemon):
     fill(daemon)
-    status, shown = on_terminal([CTL, *sockets(daemon), "export", "-o", work / "archive"])
+    status, shown = on_terminal([CTL, *sockets(daemon), "export", "-o", work / "archive"],
+                                env={**os.environ, "TERM": "xterm"})
     objects = len(URIS) + len(BODIES) + 1
     assert status == DONE and re.search(rb"\r\[[#.]{30}\] +\d+%  \d+/" + str(objects).encode() + rb"  ", shown), shown
-    status, shown = on_terminal([CTL, *sockets(daemon), "import", work / "archive"])
+    status, shown = on_terminal([CTL, *sockets(daemon), "import", work / "archive"], stdout=subprocess.DEVNULL,
+                                env={**os.environ, "TERM": "xterm"})
     assert status == DONE and re.search(rb"\r\[[#.]{30}\] +\d+%  \d+  ", shown), shown
     assert shown.rindex(b"\r\x1b[K") > shown.rindex(b"]"), "the bar stays"
 

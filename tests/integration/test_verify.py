@@ -2,13 +2,12 @@
 """What objmapperctl does over D-Bus. verify: what is wrong is named, repaired, and logged; others go on meanwhile."""
 
 import os
-import pty
 import re
 import signal
 import subprocess
-import sys
 
-from common import wait_until  # puts tests/lib on the path too
+from common import wait_until
+from ctl import BUSY, DONE, FAILED, NO_DAEMON, USAGE, on_terminal  # puts tests/lib on the path too
 
 import tap
 from bus import INTERFACE, NAME, PATH, Bus
@@ -108,7 +107,7 @@ def test_damage(place):
              f"second: its body has a wrong size (blobs/{second.parent.name}/{second.name})",
              f"third: its body is missing (blobs/{third.parent.name}/{third.name})",
              "blobs/not\\x1bours: it is not the store's"]
-    lines, said = place.verify(status=1)
+    lines, said = place.verify(status=FAILED)
     assert lines[:-1] == wrong, lines
     assert lines[-1].startswith("4 objects, ") and lines[-1].endswith("4 problems found, 0 repaired"), lines
     assert "--repair" in said, said
@@ -190,43 +189,31 @@ def test_stop_of_the_daemon(place):
     place.daemon.restart()
     said = process.communicate(timeout=60)[1]
     assert "cancelled" in said, said
-    assert process.returncode == 9
+    assert process.returncode == BUSY
     place.verify()
 
 
 def test_progress(place):
     """A bar on a terminal, from the signals that come to the caller alone."""
-    leader, follower = pty.openpty()
-    process = place.start(f"--rate={SLOW}", stdout=subprocess.PIPE, stderr=follower, text=True)
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(leader, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(leader)
-    assert process.wait(60) == 0
+    status, shown = on_terminal(place.command("verify", f"--rate={SLOW}"), stdout=subprocess.DEVNULL,
+                                env={**place.environment(), "TERM": "xterm"})
+    assert status == DONE, shown
     bars = re.findall(rb"\[([#.]+)\] +(\d+)%  (\d+)/4  [0-9.]+ (?:B|KiB)", shown)
     assert len(bars) >= 2 and 0 < int(bars[-1][1]) < 100, shown
-    process.stdout.close()
 
 
 def test_no_bus_and_no_daemon(place):
     env = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={place.daemon.base}/no-bus"}
     result = subprocess.run(place.command("verify"), env=env, check=False, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert result.returncode == 6 and "can't reach the system bus" in result.stderr, result
-    for arguments, status, what in ((("--instance=other",), 6, "objmapper@other.service"),
-                                    (("--instance=a b",), 2, "--instance"),
-                                    (("--socket=/nowhere",), 2, "D-Bus"), (("--rate=0",), 2, "--rate"),
-                                    (("--rate=1X",), 2, "--rate"), (("URI",), 2, "usage")):
+    assert result.returncode == NO_DAEMON and "can't reach the system bus" in result.stderr, result
+    for arguments, status, what in ((("--instance=other",), NO_DAEMON, "objmapper@other.service"),
+                                    (("--instance=a b",), USAGE, "--instance"),
+                                    (("--socket=/nowhere",), USAGE, "D-Bus"), (("--rate=0",), USAGE, "--rate"),
+                                    (("--rate=1X",), USAGE, "--rate"), (("URI",), USAGE, "usage")):
         _, said = place.verify(*arguments, status=status)
         assert what in said, said
     place.daemon.stop()
-    _, said = place.verify(status=6)
+    _, said = place.verify(status=NO_DAEMON)
     assert "no daemon on the system bus" in said and "objmapper.service" in said, said
     place.daemon.start()
 
@@ -239,7 +226,7 @@ def test_pin(place):
     assert said.startswith("objmapperctl: nothing: "), said
     assert place.bus.call("GetStats")["pinned_objects"]["data"] == 1
     for arguments, what in (((b"\xff",), "UTF-8"), (("",), "0 bytes"), (("--socket=/nowhere", "a"), "D-Bus"), ((), "usage")):
-        _, said = place.run("pin", *arguments, status=2)
+        _, said = place.run("pin", *arguments, status=USAGE)
         assert what in said, said
 
 
