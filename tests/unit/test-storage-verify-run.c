@@ -391,44 +391,81 @@ static void test_race(void) {
         shelf_destroy(&shelf);
 }
 
+/* ---- killed ---- */
+
+enum kill_place { KILL_FOUND, KILL_BEFORE_COMMIT, KILL_AFTER_COMMIT };
+
+struct killer {
+        enum kill_place place;
+        unsigned countdown;
+};
+
+static int kill_before_commit(void *userdata) {
+        struct killer *killer = userdata;
+
+        if (killer->place == KILL_BEFORE_COMMIT && --killer->countdown == 0)
+                (void) raise(SIGKILL);
+        return 0;
+}
+
+static void kill_after_commit(void *userdata) {
+        struct killer *killer = userdata;
+
+        if (killer->place == KILL_AFTER_COMMIT && --killer->countdown == 0)
+                (void) raise(SIGKILL);
+}
+
+/* Returns whether it was killed. */
+static bool kill_repair(enum kill_place place, unsigned n) {
+        struct killer killer = { place, n };
+        struct report report = {};
+        struct shelf shelf;
+        int status;
+        pid_t pid;
+
+        shelf_fill(&shelf);
+        assert_ok(put_seeded(&shelf, "zz", 60, BIG, NULL));
+        shelf_close(&shelf);
+        shelf_alter_table(&shelf, "objects", flip_middle);
+        shelf_alter_table(&shelf, "due", NULL);
+        flip_byte(&shelf, 1);
+        make_stray(&shelf, "stray");
+
+        (void) fflush(NULL);
+        pid = fork();
+        g_assert_cmpint(pid, >=, 0);
+        if (pid == 0) {
+                report.kill_at = place == KILL_FOUND ? n : 0;
+                shelf.hooks.before_commit = kill_before_commit;
+                shelf.hooks.after_commit = kill_after_commit;
+                shelf.hooks.userdata = &killer;
+                shelf_open(&shelf);
+                report_end(report_begin(&shelf, &report, true, UINT64_MAX), &report);
+                _exit(0);
+        }
+        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+        g_assert_true(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL);
+
+        shelf_open(&shelf);
+        report_end(report_begin(&shelf, &report, true, UINT64_MAX), &report);
+        assert_ok(report.result);
+        g_assert_cmpuint(report.progress.problems, ==, report.progress.repaired);
+        report_done(&report);
+        assert_clean(&shelf);
+        assert_intact(&shelf, "a");
+        g_assert_cmpuint(shelf_stats(&shelf).objects, ==, 12);
+        shelf_destroy(&shelf);
+        return WIFSIGNALED(status);
+}
+
 /* Wherever a repair is killed, the next one ends with the same. */
 static void test_killed(void) {
-        for (unsigned kill_at = 1; kill_at <= 6; kill_at++) {
-                struct report report = {};
-                struct shelf shelf;
-                int status;
-                pid_t pid;
+        for (enum kill_place place = KILL_FOUND; place <= KILL_AFTER_COMMIT; place++) {
+                unsigned n = 1;
 
-                shelf_fill(&shelf);
-                assert_ok(put_seeded(&shelf, "zz", 60, BIG, NULL));
-                shelf_close(&shelf);
-                shelf_alter_table(&shelf, "objects", flip_middle);
-                shelf_alter_table(&shelf, "due", NULL);
-                flip_byte(&shelf, 1);
-                make_stray(&shelf, "stray");
-
-                (void) fflush(NULL);
-                pid = fork();
-                g_assert_cmpint(pid, >=, 0);
-                if (pid == 0) {
-                        report.kill_at = kill_at;
-                        shelf_open(&shelf);
-                        report_end(report_begin(&shelf, &report, true, UINT64_MAX), &report);
-                        _exit(1);
-                }
-                g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-                g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-
-                shelf_open(&shelf);
-                assert_intact(&shelf, "a");
-                report_end(report_begin(&shelf, &report, true, UINT64_MAX), &report);
-                assert_ok(report.result);
-                g_assert_cmpuint(report.progress.problems, ==, report.progress.repaired);
-                report_done(&report);
-                assert_clean(&shelf);
-                assert_intact(&shelf, "a");
-                g_assert_cmpuint(shelf_stats(&shelf).objects, ==, 12);
-                shelf_destroy(&shelf);
+                while (kill_repair(place, n))
+                        n++;
+                g_assert_cmpuint(n, >, 5);
         }
 }
 
