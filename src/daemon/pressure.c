@@ -176,7 +176,7 @@ static bool is_short(struct pressure *pressure) {
                 return true;
 
         n_held = count_held(pressure);
-        if (n_held == pressure->n_held)
+        if (n_held <= pressure->n_held)
                 return false;
 
         pressure->n_held = n_held;
