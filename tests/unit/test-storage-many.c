@@ -165,6 +165,96 @@ static void test_list(void) {
         shelf_destroy(&shelf);
 }
 
+/* What is not to be seen: all that begins with one of these, and one URI alone. */
+static const char *const hidden[] = { "a/1", "b/", "long/l", "c/299" };
+#define HIDDEN_ALONE "a/30"
+
+struct excepting {
+        GHashTable *seen;
+        unsigned n_asked;
+};
+
+static size_t skip_hidden(const void *uri, size_t uri_size, void *userdata) {
+        struct excepting *excepting = userdata;
+
+        excepting->n_asked++;
+        if (uri_size == strlen(HIDDEN_ALONE) && memcmp(uri, HIDDEN_ALONE, uri_size) == 0)
+                return uri_size + 1;
+        for (size_t i = 0; i < G_N_ELEMENTS(hidden); i++)
+                if (uri_size >= strlen(hidden[i]) && memcmp(uri, hidden[i], strlen(hidden[i])) == 0)
+                        return strlen(hidden[i]);
+
+        return 0;
+}
+
+static int visit_excepting(const void *uri,
+                           size_t uri_size,
+                           const struct storage_info *info,
+                           void *userdata) {
+        struct excepting *excepting = userdata;
+
+        return visit(uri, uri_size, info, excepting->seen);
+}
+
+static bool is_hidden(const char *uri) {
+        return skip_hidden(uri, strlen(uri), &(struct excepting){}) > 0;
+}
+
+/* It names no more than what is seen, and the first bytes of what is not. */
+static void assert_says_nothing(const struct storage_cursor *cursor, GPtrArray *uris) {
+        for (unsigned i = 0; i < uris->len; i++) {
+                const char *uri = uris->pdata[i];
+                size_t size = skip_hidden(uri, strlen(uri), &(struct excepting){}) + 1;
+
+                if (size > 1 && strlen(uri) >= size)
+                        g_assert_null(memmem(cursor->data, cursor->size, uri, size));
+        }
+}
+
+static void test_list_except(void) {
+        static const char *const prefixes[] = { "",    "a",  "a/",   "a/3",   "b",
+                                                "b/2", "c/", "c/29", "long/", "long/ll" };
+        static const size_t pages[] = { 1, 7, 10000 };
+        g_autoptr(GPtrArray) uris = make_uris();
+        struct shelf shelf;
+
+        shelf_init(&shelf);
+        shelf_open(&shelf);
+        put_all(&shelf, uris);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(prefixes); i++)
+                for (size_t j = 0; j < G_N_ELEMENTS(pages); j++) {
+                        g_autoptr(GHashTable)
+                                        seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+                        struct excepting excepting = { .seen = seen };
+                        struct storage_cursor cursor = {};
+                        unsigned n_wanted = 0, n_pages = 0;
+
+                        do {
+                                assert_ok(storage_list_except(shelf.storage, prefixes[i], strlen(prefixes[i]),
+                                                              &cursor, pages[j], skip_hidden, visit_excepting,
+                                                              &excepting));
+                                assert_says_nothing(&cursor, uris);
+                                n_pages++;
+                        } while (cursor.size > 0);
+
+                        for (unsigned k = 0; k < uris->len; k++) {
+                                bool wanted = g_str_has_prefix(uris->pdata[k], prefixes[i]) &&
+                                              !is_hidden(uris->pdata[k]);
+
+                                g_assert_true(g_hash_table_contains(seen, uris->pdata[k]) == wanted);
+                                n_wanted += wanted;
+                        }
+                        g_assert_cmpuint(g_hash_table_size(seen), ==, n_wanted);
+
+                        /* However many there are, they are passed by at once. */
+                        g_assert_cmpuint(excepting.n_asked, <=,
+                                         n_wanted + (G_N_ELEMENTS(hidden) + 1) * n_pages);
+                }
+
+        shelf_destroy(&shelf);
+}
+
 struct stopping {
         unsigned left;
         GHashTable *seen;
@@ -480,6 +570,7 @@ static void test_chains(void) {
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/list", test_list);
+        harness_add("/storage/list-except", test_list_except);
         harness_add("/storage/cursors", test_cursors);
         harness_add("/storage/purge", test_purge);
         harness_add("/storage/purge-order", test_purge_order);
