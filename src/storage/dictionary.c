@@ -603,6 +603,8 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t 
                 return 0;
 
         end = dictionary_extent(dictionary);
+        if (end >= map_size) /* it is as large as it gets, and there is room in it */
+                return 0;
 
         /* When it may not grow, what was freed within it may do. */
         if (growth(on_disk, end + wanted) > growth_max)
@@ -614,7 +616,8 @@ int dictionary_make_room(struct dictionary *dictionary, uint64_t size, uint64_t 
 
                 if (times > 1 && growth(on_disk, size_wanted) > growth_max)
                         continue;
-                if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t) size_wanted) >= 0) {
+                /* Of what is there already XFS would want as much again to be free. */
+                if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) end, (off_t) (size_wanted - end)) >= 0) {
                         dictionary->allocated = size_wanted;
                         return 0;
                 }

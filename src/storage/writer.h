@@ -104,8 +104,9 @@ struct writer {
         bool is_plan_stale; /* what was to be replaced is gone */
         bool must_give;     /* the whole store is over its maxima */
 
-        uint64_t owed;      /* bytes that were evicted and did not become free yet */
-        uint64_t owed_usec; /* CLOCK_MONOTONIC: when that was believed last */
+        uint64_t owed;         /* bytes that were evicted and did not become free yet */
+        uint64_t owed_usec;    /* CLOCK_MONOTONIC: when that was believed last */
+        uint64_t evicted_usec; /* CLOCK_MONOTONIC: when something was evicted to free bytes */
         uint64_t last_free, last_written;
 
         uint64_t expires_usec;      /* CLOCK_REALTIME: nothing expires earlier; UINT64_MAX: nothing at all */

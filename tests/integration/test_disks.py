@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 
+import common
 from common import Unchanged, bytes_of, wait_until
 import disk
 import tap
@@ -487,6 +488,20 @@ def test_full_dictionary(kind):
             daemon.stop()
         finally:
             disk.run("umount", "--lazy", daemon.store / "dictionary")
+
+
+@on_both
+def test_never_full_by_default(kind):
+    with disk.Disk(kind, mbytes=256) as disk_, serving(disk_) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            for prefix, size, n in (("large", 600000, 500), ("small", 1900, 30000)):
+                for at in range(0, n, 100):
+                    put_all(peer, [(f"{prefix}/{at + i}", bytes_of(size, at + i)) for i in range(100)])
+                    room = os.statvfs(disk_.path)
+                    assert room.f_bavail > room.f_blocks / 50, f"{room} after {prefix}/{at}"
+                assert peer.get(f"{prefix}/{n - 1}") == bytes_of(size, n - 1)
+        assert common.stats(daemon)["evictions"] > 100
+        assert "can't be written" not in daemon.log(), daemon.log()
 
 
 if __name__ == "__main__":
