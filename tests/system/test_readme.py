@@ -42,7 +42,7 @@ def test_service_author(host):
 
 def test_namespace(host):
     """The example's readers and publishers, and nobody else."""
-    (settings,) = examples("ini")
+    settings, _ = examples("ini")
     prefix = re.search("^Prefix=(.*)$", settings, re.MULTILINE)[1]
     host.ctl("put", prefix + "1", input="bytes")
     host.configure("50-readme", settings)
@@ -54,9 +54,16 @@ def test_namespace(host):
     assert host.get(prefix + "2") == b"bytes"
 
 
+def test_limits(host):
+    """The example's settings are taken."""
+    host.configure("50-readme", examples("ini")[1])
+    assert "MaxBytes=200G" in host.ctl("cat-config").stdout  # how much is free here is not known: nothing is put
+    host.configure("50-readme", "")
+
+
 def test_all_examples_are_known(_):
-    assert len(examples("sh")) == 2 and len(examples("c")) == 1 and len(examples("ini")) == 1
-    assert README.count("\n```") == 10
+    assert len(examples("sh")) == 2 and len(examples("c")) == 1 and len(examples("ini")) == 2
+    assert README.count("\n```") == 12
 
 
 def test_commands_in_sentences(host):
