@@ -441,6 +441,7 @@ static bool kill_repair(enum kill_place place, unsigned n) {
                 shelf.hooks.userdata = &killer;
                 shelf_open(&shelf);
                 report_end(report_begin(&shelf, &report, true, UINT64_MAX), &report);
+                shelf_close(&shelf);
                 _exit(0);
         }
         g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
