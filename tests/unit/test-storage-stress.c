@@ -686,7 +686,7 @@ static const struct {
         { do_get, 40 },
         { do_object_done, 5 },
         { do_get_fd, 10 },
-        { do_get_mmap, 10 },
+        { do_get_mmap, 16 },
         { do_get_info, 10 },
         { do_put, 4 },
         { do_remove, 3 },
