@@ -9,21 +9,25 @@
 #include "clock.h"
 #include "macro.h"
 
-#define STEP           ((size_t) 64 << 20) /* bytes looked at in one call */
-#define SIZE_AT_ONCE   (4 * STEP)          /* ... and to be looked at before anybody asks */
-#define REST_USEC      (250 * USEC_PER_MSEC)
-#define REST_SHARE     100  /* times as long as measuring took */
-#define SPARED_SHARE   1024 /* a part in so many may be missing */
-#define SLOW_USEC      100  /* a read that took so long may have waited for a disk */
-#define DOUBT_USEC     (2 * USEC_PER_SEC)
-#define DOUBT_USEC_MAX (300 * USEC_PER_SEC)
+#define STEP            ((size_t) 64 << 20) /* bytes looked at in one call */
+#define SIZE_AT_ONCE    (4 * STEP)          /* ... and to be looked at before anybody asks */
+#define REST_USEC       (250 * USEC_PER_MSEC)
+#define REST_SHARE      100  /* times as long as measuring took */
+#define SPARED_SHARE    1024 /* a part in so many may be missing */
+#define SLOW_USEC       100  /* a read that took so long may have waited for a disk */
+#define FETCH_STEP      ((size_t) 1 << 20)
+#define FETCH_MAX       (UINT64_C(256) << 20)
+#define FETCH_REST_USEC USEC_PER_SEC
+#define DOUBT_USEC      (2 * USEC_PER_SEC)
+#define DOUBT_USEC_MAX  (300 * USEC_PER_SEC)
 
 struct resident {
         struct dictionary *dictionary;
         size_t page_size;
         struct background background;
-        bool is_resident;    /* atomic */
-        bool is_asked;       /* atomic, set under the background's mutex */
+        bool is_resident;                     /* atomic */
+        bool is_asked;                        /* atomic, set under the background's mutex */
+        uint64_t fetch_usec, fetch_rest_usec; /* the thread's own: when pages may be asked for again */
         uint64_t until_usec; /* atomic: CLOCK_MONOTONIC until which measurements don't count */
         uint64_t doubt_usec; /* atomic: for how long that is the next time */
         uint8_t pages[];     /* of a step */
@@ -45,9 +49,25 @@ static size_t count_pages(struct resident *resident, uint8_t *map, size_t size) 
         return n;
 }
 
+/* What is missing is little: it is read ahead of those who will want it. What does not stay is not asked for again and
+ * again. */
+static void fetch(struct resident *resident, uint8_t *map, size_t size, uint64_t used, uint64_t present) {
+        uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
+
+        if (used - present > FETCH_MAX || now_usec < resident->fetch_usec)
+                return;
+
+        /* The kernel reads no more than so much ahead at once. */
+        for (size_t at = 0; at < size && !background_is_stopped(&resident->background); at += FETCH_STEP)
+                (void) madvise(map + at, MIN(FETCH_STEP, size - at), MADV_WILLNEED);
+        resident->fetch_usec = now_usec + resident->fetch_rest_usec;
+        resident->fetch_rest_usec = MIN(2 * resident->fetch_rest_usec, DOUBT_USEC_MAX);
+}
+
 /* A file of at most size_max bytes. */
 static bool measure(struct resident *resident, size_t size_max) {
         size_t size = 0, present = 0;
+        bool is_resident;
         uint64_t used;
         MDB_txn *txn;
         void *map;
@@ -65,11 +85,16 @@ static bool measure(struct resident *resident, size_t size_max) {
         if (map == MAP_FAILED)
                 return false;
 
+        /* Pages that are free need not be there: so as many as are used have to be. */
         present = count_pages(resident, map, size) * resident->page_size;
+        is_resident = present >= used - used / SPARED_SHARE;
+        if (is_resident)
+                resident->fetch_rest_usec = FETCH_REST_USEC;
+        else if (size_max == SIZE_MAX) /* somebody asked */
+                fetch(resident, map, size, used, present);
         (void) munmap(map, size);
 
-        /* Pages that are free need not be there: so as many as are used have to be. */
-        return present >= used - used / SPARED_SHARE;
+        return is_resident;
 }
 
 static void wait_until_asked(struct resident *resident) {
@@ -173,6 +198,7 @@ int resident_new(struct resident **ret, struct dictionary *dictionary) {
                 .dictionary = dictionary,
                 .page_size = page_size,
                 .doubt_usec = DOUBT_USEC,
+                .fetch_rest_usec = FETCH_REST_USEC,
         };
         resident->is_resident = measure(resident, SIZE_AT_ONCE);
         r = background_start(&resident->background, "resident", run, resident);
