@@ -2,6 +2,7 @@
 /* put durable|visible N SIZE CONNECTIONS SOCKET PREFIX: how many objects of SIZE bytes a second are put through
  * libobjmapper, as many under way as a connection takes. Their URIs are PREFIX and a number without order. */
 #include <err.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,11 +36,12 @@ static void on_reply(objmapper_client *client, int error, objmapper_object *obje
 
 static int submit(struct put *put, objmapper_client *client) {
         objmapper_request *request = NULL;
+        /* Numbers without order, none twice. */
+        uint64_t number = ++put->n_sent * UINT64_C(0x9e3779b97f4a7c15);
         char uri[4096];
         int r;
 
-        (void) snprintf(uri, sizeof(uri), "%s%016llx", put->prefix,
-                        (unsigned long long) (++put->n_sent * UINT64_C(0x9e3779b97f4a7c15)));
+        (void) snprintf(uri, sizeof(uri), "%s%016" PRIx64, put->prefix, number);
         r = objmapper_request_new(&request, OBJMAPPER_PUT, uri, strlen(uri));
         if (r >= 0)
                 r = objmapper_request_set_body(request, put->body, put->size);
