@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """puts.py BUILD: what puts reach, and what gets of another session notice of them.
 
-Small ones go, many at a time, into a store of a million objects; beside them stand files that are made and synced one by
-one on the same disk. A large one comes from a file; beside it stands cp and a sync of the copy. All is done in turn,
-round by round, and gets are timed before, and while it is done. Prints a table and writes BUILD/puts.json.
+Small ones go, many at a time, into a store of a million objects; beside them stand files that are made and synced one
+by one on the same disk. A large one comes from a file; beside it stands cp and a sync of the copy. All is done in
+turn, round by round, and gets are timed before, and while it is done. Prints a table and writes BUILD/puts.json.
 
 BENCH_ROUNDS=, BENCH_OBJECTS=: rounds (7), objects that are there (1000000)."""
 

@@ -202,7 +202,8 @@ class Change:
         return base.with_metadata(self.seq) if self.kind == "set" else None
 
     def __repr__(self):
-        return f"<{self.kind} {self.seq} visible {self.visible} if-absent {self.if_absent} if-generation {self.if_generation}>"
+        return (f"<{self.kind} {self.seq} visible {self.visible} if-absent {self.if_absent} "
+                f"if-generation {self.if_generation}>")
 
 
 class Uri:

@@ -178,7 +178,8 @@ class Run:
         between = self.answers() // max(self.rounds, 1)
         return (f"seed {self.seed}: {self.rounds} {self.blow} (and {self.start_kills} kills while starting), "
                 f"{self.answers()} operations ({self.changes()} of them changes), {between} between {self.blow}; "
-                f"a commit in flight at {self.in_flight} of them; of the changes under way {self.made} were made and {self.unmade} were not; "
+                f"a commit in flight at {self.in_flight} of them; of the changes under way {self.made} were made and "
+                f"{self.unmade} were not; "
                 f"{self.undone} visible puts were undone; "
                 f"{len(self.etags.generations)} generations seen; {self.fast_hits} gets of copies, {self.evictions} evictions")
 

@@ -102,9 +102,11 @@ def test_flags():
         for size in SIZES.values():
             before = visible_puts(daemon)
             peer.put("silent", bytes_of(size))
-            assert peer.ask(wire.PUT, wire.uri("durable"), body=bytes_of(size), flags=wire.FLAG_DURABLE).status == wire.OK
+            reply = peer.ask(wire.PUT, wire.uri("durable"), body=bytes_of(size), flags=wire.FLAG_DURABLE)
+            assert reply.status == wire.OK
             assert visible_puts(daemon) == before
-            assert peer.ask(wire.PUT, wire.uri("visible"), body=bytes_of(size), flags=wire.FLAG_VISIBLE).status == wire.OK
+            reply = peer.ask(wire.PUT, wire.uri("visible"), body=bytes_of(size), flags=wire.FLAG_VISIBLE)
+            assert reply.status == wire.OK
             assert visible_puts(daemon) == before + 1
             assert peer.get("visible") == bytes_of(size)
 
