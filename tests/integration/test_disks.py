@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Disks that are full, read-only or broken under a daemon that serves: what it answers, logs, and comes back from."""
 
+import concurrent.futures
 import contextlib
 import os
 import pathlib
 import signal
+import threading
 
 import common
 from common import Unchanged, bytes_of, wait_until
@@ -247,12 +249,38 @@ def test_sync_fails_once(kind):
                 assert peer.get(name) == marked(100000)
 
 
+@contextlib.contextmanager
+def readers(daemon, n):
+    """So many clients that get the first fifty small objects all the while, and have to get them."""
+    is_over = threading.Event()
+
+    def read():
+        with wire.Peer(daemon.reader) as peer:
+            n_gets = 0
+            while not is_over.is_set():
+                i = n_gets % 50
+                assert peer.get(f"small/{i}") == bytes_of(1000, i)
+                n_gets += 1
+        return n_gets
+
+    with concurrent.futures.ThreadPoolExecutor(n) as pool:
+        reading = [pool.submit(read) for _ in range(n)]
+        try:
+            yield
+        finally:
+            is_over.set()
+        assert all(one.result() > 0 for one in reading)
+
+
 def check_dictionary_unwritable(kind, mark):
     with BadDisk(kind) as bad, serving(bad) as daemon:
         with wire.Peer(daemon.publisher) as peer:
             put_all(peer, [(f"small/{i}", bytes_of(1000, i)) for i in range(100)])
             peer.put("large", bytes_of(100000))
             bad.fail_writes(mark)
+            with readers(daemon, 3):
+                for _ in range(50):
+                    assert put_status(peer, "new", marked(1000)) == wire.INTERNAL
             for _ in range(3):
                 assert put_status(peer, "small/50", marked(1000)) == wire.INTERNAL
                 assert put_status(peer, "new", marked(1000)) == wire.INTERNAL
