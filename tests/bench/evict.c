@@ -39,7 +39,8 @@ int main(int argc, char **argv) {
                         const struct trace_figure *figure = &trace_figures[j];
                         _cleanup_(trace_freep) struct trace *trace = trace_load(figure->trace, shrink);
                         uint64_t bytes_max = trace->bytes / 100 * figure->percent;
-                        struct trace_ratios lfu = trace_run_lfu(trace, bytes_max), ratios;
+                        struct trace_ratios lfu = trace_run_textbook(trace, STORAGE_POLICY_LFU, bytes_max),
+                                            ratios;
 
                         ratios = trace_run_store(trace, policies[i], bytes_max);
                         print_row(figure, policies[i], &ratios,

@@ -144,7 +144,7 @@ static void assert_sums(struct cache *cache) {
 
 static void check_figure(const struct trace_figure *figure, const struct trace *trace, bool has_table) {
         uint64_t capacity = trace->bytes / 100 * figure->percent;
-        struct trace_ratios lfu = trace_run_lfu(trace, capacity);
+        struct trace_ratios lfu = trace_run_textbook(trace, STORAGE_POLICY_LFU, capacity);
 
         for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
                 _cleanup_(cache_freep) struct cache *cache = cache_new(policies[i], capacity, has_table);

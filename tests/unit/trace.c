@@ -117,6 +117,7 @@ void trace_assert(const struct trace_figure *figure,
 
 struct textbook {
         uint64_t capacity, used, clock;
+        bool counts; /* LFU */
         struct {
                 uint32_t object;
                 uint64_t size, count, last;
@@ -130,7 +131,7 @@ static bool textbook_get(uint32_t object, _unused_ uint64_t size, void *userdata
         textbook->clock++;
         for (size_t i = 0; i < textbook->n; i++)
                 if (textbook->entries[i].object == object) {
-                        textbook->entries[i].count++;
+                        textbook->entries[i].count += textbook->counts;
                         textbook->entries[i].last = textbook->clock;
                         return true;
                 }
@@ -167,9 +168,13 @@ static void textbook_put(uint32_t object, uint64_t size, void *userdata) {
         textbook->used += size;
 }
 
-struct trace_ratios trace_run_lfu(const struct trace *trace, uint64_t capacity) {
+struct trace_ratios trace_run_textbook(const struct trace *trace,
+                                       enum storage_policy policy,
+                                       uint64_t capacity) {
         g_autofree struct textbook *textbook = g_new0(struct textbook, 1);
 
+        g_assert_cmpint(policy, !=, STORAGE_POLICY_S3FIFO);
         textbook->capacity = capacity;
+        textbook->counts = policy == STORAGE_POLICY_LFU;
         return trace_run(trace, textbook_get, textbook_put, textbook);
 }

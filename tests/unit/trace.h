@@ -53,5 +53,8 @@ void trace_assert(const struct trace_figure *figure,
                   const struct trace_ratios *ratios,
                   const struct trace_ratios *lfu);
 
-/* The textbook's LFU, which forgets the count of what it evicts: the oldest access among equals goes. */
-struct trace_ratios trace_run_lfu(const struct trace *trace, uint64_t capacity);
+/* LRU, or the LFU that forgets the count of what it evicts, the oldest access among equals going first; simply
+ * made. */
+struct trace_ratios trace_run_textbook(const struct trace *trace,
+                                       enum storage_policy policy,
+                                       uint64_t capacity);
