@@ -318,6 +318,32 @@ def test_commit_half_way(kind):
 
 
 @on_both
+def test_commit_made_and_denied(kind):
+    """The disk has a commit that it said it has not. What comes later must not make it the newest there."""
+    with BadDisk(kind) as bad, serving(bad) as daemon:
+        with wire.Peer(daemon.publisher) as peer:
+            put_all(peer, [(f"small/{i}", bytes_of(1000, i)) for i in range(100)])
+            bad.deny_writes(META_PAGE, times=1)
+            assert put_status(peer, "small/50", bytes_of(1000, 200)) == wire.INTERNAL
+            bad.fail_writes(META_PAGE)
+            for i in range(100):
+                assert put_status(peer, f"other/{i}", bytes_of(1500, i)) == wire.INTERNAL
+            bad.cut_power()
+        daemon.kill()
+        bad.fail_writes(b"")
+        bad.unmount()
+        bad.mount()
+        daemon.start()
+        with wire.Peer(daemon.publisher) as peer:
+            for i in range(100):
+                content = peer.get(f"small/{i}")
+                assert content == bytes_of(1000, i) or (i == 50 and content == bytes_of(1000, 200)), i
+            listed = peer.ask(wire.LIST, wire.prefix(b""))
+            assert len(wire.list_entries(listed.body)) == 100
+            put_all(peer, [(f"small/{i}", bytes_of(1100, i)) for i in range(100)])
+
+
+@on_both
 def test_read_only(kind):
     with disk.Disk(kind) as disk_, serving(disk_) as daemon:
         daemon.stop()

@@ -57,6 +57,9 @@ class Server:
         offset, size = struct.unpack_from("<QI", request, HEADER_SIZE + 8)
         data = request[HEADER_SIZE + WRITE_SIZE:]
         assert len(data) == size
+        if self.is_bad(2, data):
+            os.pwrite(self.image, data, offset)
+            raise OSError(errno.EIO, "")
         if self.is_bad(1, data):
             raise OSError(errno.EIO, "")
         os.pwrite(self.image, data, offset)
@@ -105,7 +108,7 @@ class BadDisk(Disk):
 
     def __init__(self, *arguments, **kwargs):
         super().__init__(*arguments, **kwargs)
-        self.marks = mmap.mmap(-1, 2 * MARK_MAX)
+        self.marks = mmap.mmap(-1, 3 * MARK_MAX)
         self.server = None
         self.fuse = None
 
@@ -151,6 +154,10 @@ class BadDisk(Disk):
 
     def fail_writes(self, mark, times=0):
         self._mark(1, mark, times)
+
+    def deny_writes(self, mark, times=0):
+        """They fail, it says, but are made."""
+        self._mark(2, mark, times)
 
     def _mark(self, operation, mark, times):
         at = operation * MARK_MAX
