@@ -234,6 +234,7 @@ static void test_expiry(void) {
         assert_ok(storage_upload_finish(upload));
         change.upload = upload;
         assert_ok(storage_change_wait(shelf.storage, &change));
+        storage_upload_free(TAKE_PTR(upload));
 
         warm(&shelf, "soon");
         __atomic_store_n(&fake_now, fake_now + 999 * USEC_PER_MSEC, __ATOMIC_RELAXED);
@@ -529,6 +530,18 @@ static void test_no_check(void) {
 
 /* ---- the budget ---- */
 
+/* A sanitizer's own memory grows with what is touched. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMORY_IS_OWN false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define MEMORY_IS_OWN false
+#endif
+#endif
+#ifndef MEMORY_IS_OWN
+#define MEMORY_IS_OWN true
+#endif
+
 static uint64_t resident_bytes(void) {
         g_autofree char *text = NULL;
         const char *line;
@@ -603,7 +616,8 @@ static void test_budget(void) {
         g_assert_cmpuint(stats.hot_bytes, >, 3U << 20);
         g_assert_cmpuint(stats.hot_objects, >, 1500); /* of about 1,700 bytes each */
         bytes = resident_bytes();
-        g_assert_cmpuint(bytes, <, before + (6U << 20));
+        if (MEMORY_IS_OWN)
+                g_assert_cmpuint(bytes, <, before + (6U << 20));
 
         /* The system is short of memory. */
         storage_shrink(shelf.storage);
@@ -641,7 +655,8 @@ static void test_give_back(void) {
         g_assert_cmpuint(shelf_stats(&shelf).hot_bytes, >, 24U << 20);
         full = resident_bytes();
         storage_shrink(shelf.storage);
-        g_assert_cmpuint(resident_bytes(), <, full - (10U << 20));
+        if (MEMORY_IS_OWN)
+                g_assert_cmpuint(resident_bytes(), <, full - (10U << 20));
         shelf_destroy(&shelf);
 }
 
