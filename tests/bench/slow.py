@@ -16,7 +16,7 @@ import wire
 from daemon import Daemon, build_path
 
 scale.SESSIONS = 100
-scale.INTERVAL_USEC = 20000
+scale.INTERVAL_USEC = 100000
 COLD_SIZE = 256 << 20
 
 
