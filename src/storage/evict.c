@@ -72,7 +72,12 @@ static bool can_give(const struct account *account) {
 /* Those that are over their maxima are to give, until they are below them by the slack. */
 static bool note_givers(struct writer *writer) {
         struct accounts *accounts = writer->storage->accounts;
-        bool any = writer->must_give = store_is_over(writer, false);
+        bool any;
+
+        /* What was committed: the last transaction may have been given up. */
+        accounts_begin(accounts);
+        writer->batch.state = writer->state;
+        any = writer->must_give = store_is_over(writer, false);
 
         for (size_t i = 0; i < accounts->n; i++)
                 if (accounts->list[i]) {
@@ -249,7 +254,6 @@ int writer_evict(struct writer *writer, const struct evicted *wanted, struct evi
         int r = 1;
 
         *ret = (struct evicted){};
-        writer->batch.state = writer->state;
         if (!note_givers(writer) && wanted->bytes == 0 && wanted->bytes_unlinked == 0)
                 return 0;
 
@@ -261,10 +265,13 @@ int writer_evict(struct writer *writer, const struct evicted *wanted, struct evi
         return r < 0 ? r : writer->is_plan_stale;
 }
 
+bool writer_has_space(struct writer *writer) {
+        return !note_givers(writer);
+}
+
 int writer_trim(struct writer *writer) {
         struct evicted evicted = {};
 
         writer_forget_plan(writer);
-        writer->batch.state = writer->state;
         return note_givers(writer) ? evict_some(writer, &(struct evicted){}, &evicted) : 0;
 }

@@ -194,12 +194,18 @@ static int plan_change(struct writer *writer,
         return 0;
 }
 
-static int plan(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
+/* *ret_replaced: what is replaced and counts too, so that there is room for both. */
+static int plan(struct writer *writer,
+                struct storage_change **changes,
+                size_t n,
+                size_t from,
+                uint64_t *ret_replaced) {
         const struct storage_limits *limits = &writer->storage->accounts->limits->value;
         uint64_t replaced_bytes = 0;
         MDB_txn *txn;
         int r;
 
+        *ret_replaced = 0;
         begin_plan(writer);
         r = dictionary_read_begin(writer->storage->dictionary, &txn);
         if (r < 0)
@@ -217,7 +223,8 @@ static int plan(struct writer *writer, struct storage_change **changes, size_t n
         dictionary_read_end(writer->storage->dictionary, txn);
 
         if (replaced_bytes <= limits->bytes_max / REPLACED_SHARE)
-                writer->plan.bytes_peak += replaced_bytes;
+                *ret_replaced = replaced_bytes;
+        writer->plan.bytes_peak += *ret_replaced;
         return 0;
 }
 
@@ -257,19 +264,27 @@ static bool is_roomy(const struct writer *writer, struct storage_change *const *
         return true;
 }
 
-void writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
+bool writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
         struct evicted evicted;
+        uint64_t replaced;
+        bool is_made;
+        int r;
 
+        accounts_begin(writer->storage->accounts); /* the last transaction may have been given up */
         if (is_roomy(writer, changes, n))
-                return;
+                return true;
 
         /* When something goes that was to be replaced, less is replaced. */
-        do
-                if (plan(writer, changes, n, from) < 0)
-                        break; /* what does not fit is refused when it is its turn */
-        while (writer_evict(writer, &(struct evicted){}, &evicted) > 0);
+        do {
+                r = plan(writer, changes, n, from, &replaced);
+                if (r >= 0)
+                        r = writer_evict(writer, &(struct evicted){}, &evicted);
+        } while (r > 0);
 
+        writer->plan.bytes_peak -= replaced;
+        is_made = r >= 0 && writer_has_space(writer);
         writer_forget_plan(writer);
+        return is_made;
 }
 
 static bool is_too_much(uint64_t there, uint64_t old, uint64_t new, uint64_t max) {

@@ -290,7 +290,8 @@ static int make_room(struct writer *writer) {
         return r < 0 ? r : reserve_numbers(writer);
 }
 
-static void number_changes(struct writer *writer, size_t from) {
+/* Returns whether there is room for all that are not refused yet. */
+static bool number_changes(struct writer *writer, size_t from) {
         bool has_put = false, has_file = false;
         int error = 0, file_error = 0;
 
@@ -319,7 +320,7 @@ static void number_changes(struct writer *writer, size_t from) {
                 change->mark = is_put && change->error >= 0 ? writer->next_generation++ : 0;
         }
 
-        writer_make_space(writer, writer->changes, writer->n_changes, from);
+        return writer_make_space(writer, writer->changes, writer->n_changes, from);
 }
 
 /* Adds what is pending to the changes that go into the next transaction, in order and up to the next purge: a
@@ -327,6 +328,7 @@ static void number_changes(struct writer *writer, size_t from) {
 static void gather(struct writer *writer) {
         uint64_t gather_usec = writer->storage->hooks.gather_usec ?: GATHER_USEC;
         size_t from = writer->n_changes;
+        bool may_show;
 
         while (writer->pending && writer->pending->kind != STORAGE_PURGE && !is_full(writer)) {
                 struct storage_change *change = writer->pending;
@@ -342,9 +344,9 @@ static void gather(struct writer *writer) {
 
         if (from == 0)
                 writer->commit_usec = clock_usec(CLOCK_MONOTONIC) + gather_usec;
-        number_changes(writer, from);
+        may_show = number_changes(writer, from);
         for (size_t i = from; i < writer->n_changes; i++)
-                if (!writer_show(writer, &writer->changes[i]))
+                if (!may_show || !writer_show(writer, &writer->changes[i]))
                         writer->is_waited_for = true;
 }
 

@@ -153,8 +153,9 @@ void writer_touch(struct writer *writer, const void *uri, size_t uri_size);
 int writer_drop_counted(struct writer *writer, MDB_txn *txn, const struct record *record);
 
 /* space.c: sees to room under all maxima for the puts among the gathered changes, in transactions of its own, and
- * sets the error of those from the one numbered from on that can't have it to -ENOSPC. */
-void writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from);
+ * sets the error of those from the one numbered from on that can't have it to -ENOSPC. False: it could not be made,
+ * or not all of it: what does not fit is refused when it is its turn, and nothing is to be shown before. */
+bool writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from);
 /* Whether a record may come in now, in the transaction under way, in place of old (NULL: of none). 0 or
  * -ENOSPC. */
 int writer_check_space(struct writer *writer,
@@ -168,6 +169,8 @@ bool writer_is_planned(struct writer *writer, const void *uri, size_t uri_size);
 /* evict.c: evicts, in transactions of its own, until what is planned fits and what is wanted went, or nothing more
  * can go. 1: what was planned is not there any more, plan again; 0; or an errno. */
 int writer_evict(struct writer *writer, const struct evicted *wanted, struct evicted *ret);
+/* Whether what is planned fits as it is. */
+bool writer_has_space(struct writer *writer);
 /* A step towards the maxima. 1: there is more to do; 0: done; or an errno. */
 int writer_trim(struct writer *writer);
 

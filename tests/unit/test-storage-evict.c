@@ -383,6 +383,70 @@ static void test_visible(void) {
         }
 }
 
+/* Fails commits: the next n. */
+static unsigned n_failing;
+
+static int fail_commit(_unused_ void *userdata) {
+        return n_failing > 0 && n_failing-- > 0 ? -ENOSPC : 0;
+}
+
+static int put_visible(struct shelf *shelf, const char *uri, size_t size) {
+        g_autofree uint8_t *bytes = make_bytes(1, size);
+        struct storage_change visible = {
+                .kind = STORAGE_PUT,
+                .uri = uri,
+                .uri_size = strlen(uri),
+                .visible = true,
+        };
+        int r;
+
+        assert_ok(storage_upload_new(shelf->storage, size, &visible.upload));
+        assert_ok(storage_upload_write(visible.upload, bytes, size));
+        assert_ok(storage_upload_finish(visible.upload));
+        r = storage_change_wait(shelf->storage, &visible);
+        storage_upload_free(visible.upload);
+        (void) storage_remove(shelf->storage, "other", 5); /* waits for those before it */
+        return r;
+}
+
+/* Where room can't be made, or was made in vain, a visible put is not shown. */
+static void test_visible_fails(void) {
+        struct storage_namespace a = {
+                .name = "a", .prefix = "a/", .prefix_size = 2, .bytes_max = 20 * KB, .evict = false
+        };
+        struct shelf shelf;
+
+        full_init(&shelf, FULL, 0, true);
+        shelf.config.limits.namespaces = &a;
+        shelf.config.limits.n_namespaces = 1;
+        shelf.hooks.before_commit = fail_commit;
+        shelf_open(&shelf);
+        for (unsigned i = 0; i < 4; i++)
+                assert_ok(put_number(&shelf, "a/", i, 5 * KB));
+        for (unsigned i = 0; i < 16; i++)
+                assert_ok(put_number(&shelf, "u/", i, 5 * KB));
+        g_assert_cmpuint(shelf_stats(&shelf).bytes, ==, FULL);
+
+        n_failing = 1; /* what was to go stays */
+        assert_errno(put_visible(&shelf, "u/new", 5 * KB), -ENOSPC);
+        g_assert_cmpuint(shelf_stats(&shelf).bytes, ==, FULL);
+        g_assert_cmpuint(shelf_stats(&shelf).puts_visible, ==, 0);
+
+        assert_ok(put_number(&shelf, "u/", 16, 4 * KB)); /* in the whole there is room now */
+        assert_ok(change(&shelf, STORAGE_REMOVE, "u/16", NULL));
+        g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL - 5 * KB);
+        n_failing = 1; /* what was to be removed stays */
+        assert_errno(change(&shelf, STORAGE_REMOVE, "a/0", NULL), -ENOSPC);
+        assert_errno(put_visible(&shelf, "a/new", 5 * KB), -ENOSPC);
+        g_assert_true(is_there(&shelf, "a/0"));
+        g_assert_cmpuint(shelf_stats(&shelf).puts_visible, ==, 0);
+
+        assert_ok(put_visible(&shelf, "u/new", 5 * KB));
+        g_assert_cmpuint(shelf_stats(&shelf).puts_visible, ==, 1);
+        g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
+        shelf_destroy(&shelf);
+}
+
 /* ---- namespaces ---- */
 
 struct usages {
@@ -746,6 +810,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict/pinned", test_pinned);
         harness_add("/storage/evict/pinned-expires", test_pinned_expires);
         harness_add("/storage/evict/visible", test_visible);
+        harness_add("/storage/evict/visible-fails", test_visible_fails);
         harness_add("/storage/evict/namespaces", test_namespaces);
         harness_add("/storage/evict/recount", test_recount);
         harness_add("/storage/evict/lowered", test_lowered);
