@@ -361,7 +361,7 @@ static int copy_bytes(struct fast *fast, const struct job *job, int from, int to
 
         if (XXH3_64bits_digest(hash) != job->info.checksum) {
                 storage_report_damage(fast->storage, job->uri, job->uri_size, job->info.etag.generation,
-                                      -EBADMSG);
+                                      -EILSEQ);
                 return 0;
         }
 

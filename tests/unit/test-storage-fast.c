@@ -209,6 +209,7 @@ static void test_damage(void) {
                 assert_ok(storage_get_fd(cache.shelf.storage, "a", 1, &body, NULL));
         }
         wait_until(shelf_events(&cache.shelf, STORAGE_EVENT_DAMAGED) == 1);
+        assert_errno(__atomic_load_n(&cache.shelf.last_error, __ATOMIC_RELAXED), -EILSEQ);
         wait_until(storage_get_info(cache.shelf.storage, "a", 1, NULL, NULL, NULL) == -ENOENT);
         g_assert_cmpuint(look(cache.path).files, ==, 0);
         g_assert_cmpuint(shelf_events(&cache.shelf, STORAGE_EVENT_CACHE_FAILED), ==, 0);
