@@ -22,13 +22,16 @@ struct calls {
         struct authority *authority;
         struct mailbox *mailbox;
         struct job_pool *pool;
-        unsigned n_changes, n_asks;
+        unsigned n_undecided, n_changes, n_asks;
+        size_t undecided_bytes;
 };
 
 struct call {
         struct calls *calls;
         sd_bus_message *message; /* holds uri and body */
         enum access_verb verb;
+        unsigned *counter;      /* among which it is now */
+        size_t undecided_bytes; /* that it holds, as long as it is not decided whether it may be done */
         struct job job;
 
         uid_t uid; /* of the caller, once it is known */
@@ -46,21 +49,38 @@ struct call {
         struct storage_info info;
 };
 
-static unsigned *call_counter(struct call *call) {
-        return call->verb == ACCESS_STAT ? &call->calls->n_asks : &call->calls->n_changes;
+/* NULL: it is none of them any more. */
+static void call_count(struct call *call, unsigned *counter) {
+        call->calls->undecided_bytes -= call->undecided_bytes;
+        call->undecided_bytes = 0;
+
+        if (call->counter)
+                (*call->counter)--;
+        call->counter = counter;
+        if (counter)
+                (*counter)++;
 }
 
 static void call_free(struct call *call) {
-        (*call_counter(call))--;
+        call_count(call, NULL);
         sd_bus_message_unref(call->message);
         free(call->metadata);
         free(call);
 }
 DEFINE_CLEANUP(struct call, call_free)
 
-static int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, enum access_verb verb) {
-        struct call *call = calloc(1, sizeof(*call));
+static int reject_undecided(sd_bus_message *message) {
+        return bus_reject(message, BUS_ERROR_BUSY, "Too many calls wait to be permitted: try again later.");
+}
 
+/* 0; 1: there are too many, and it was answered so; or a negative errno. */
+static int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, enum access_verb verb) {
+        struct call *call;
+
+        if (calls->n_undecided >= UNDECIDED_MAX)
+                return reject_undecided(message);
+
+        call = calloc(1, sizeof(*call));
         if (!call)
                 return -ENOMEM;
 
@@ -69,23 +89,14 @@ static int call_new(struct call **ret, struct calls *calls, sd_bus_message *mess
                 .message = sd_bus_message_ref(message),
                 .verb = verb,
         };
-        (*call_counter(call))++;
+        call_count(call, &calls->n_undecided);
 
         *ret = call;
         return 0;
 }
 
 bool calls_are_under_way(const struct calls *calls) {
-        return calls->n_changes > 0 || calls->n_asks > 0;
-}
-
-static bool is_full(struct calls *calls, enum access_verb verb) {
-        return (verb == ACCESS_STAT ? calls->n_asks : calls->n_changes) >= CALLS_MAX;
-}
-
-static int reject_full(sd_bus_message *message) {
-        return bus_reject(message, BUS_ERROR_BUSY, "%i calls of this kind are under way: try again later.",
-                          CALLS_MAX);
+        return calls->n_undecided > 0 || calls->n_changes > 0 || calls->n_asks > 0;
 }
 
 /* ---- the blocking part, on the pool's thread ---- */
@@ -297,11 +308,25 @@ static void done(struct job *job) {
                 (void) log_errno(LOG_DEBUG, r, "A call over the bus can't be answered: %m");
 }
 
-static void submit(struct call *call) {
+/* It may be done. Takes it. */
+static int submit(struct call *call) {
+        struct calls *calls = call->calls;
+        unsigned *counter = call->verb == ACCESS_STAT ? &calls->n_asks : &calls->n_changes;
+
+        if (*counter >= CALLS_MAX) {
+                int r = bus_reject(call->message, BUS_ERROR_BUSY,
+                                   "%i calls of this kind are under way: try again later.", CALLS_MAX);
+
+                call_free(call);
+                return r;
+        }
+
+        call_count(call, counter);
         call->job.run = run;
         call->job.done = done;
-        call->job.mailbox = call->calls->mailbox;
-        job_submit(call->calls->pool, &call->job);
+        call->job.mailbox = calls->mailbox;
+        job_submit(calls->pool, &call->job);
+        return 1;
 }
 
 /* ---- who is asking ---- */
@@ -329,17 +354,27 @@ static int on_decided(const struct permission *permission, void *userdata) {
                                   call->uri, namespace, sd_bus_message_get_member(call->message), uid);
         }
 
-        submit(TAKE_PTR(call));
-        return 0;
+        return submit(TAKE_PTR(call));
 }
 
 /* Takes the call. */
 static int ask(struct call *call) {
-        int r = authority_ask(call->calls->authority, call->message, call->verb, call->uri, on_decided, call);
+        struct calls *calls = call->calls;
+        size_t bytes = call->body_size + call->metadata_size;
+        int r;
 
-        if (r < 0)
-                call_free(call);
-        return r < 0 ? r : 1;
+        if (bytes > UNDECIDED_BYTES_MAX - calls->undecided_bytes)
+                r = reject_undecided(call->message);
+        else {
+                call->undecided_bytes = bytes;
+                calls->undecided_bytes += bytes;
+                r = authority_ask(calls->authority, call->message, call->verb, call->uri, on_decided, call);
+                if (r >= 0)
+                        return 1;
+        }
+
+        call_free(call);
+        return r;
 }
 
 /* ---- what is asked ---- */
@@ -398,10 +433,8 @@ int calls_put_bytes(struct calls *calls, sd_bus_message *message) {
         const char *durability = NULL;
         int if_absent = false, r;
 
-        if (is_full(calls, ACCESS_PUT))
-                return reject_full(message);
         r = call_new(&call, calls, message, ACCESS_PUT);
-        if (r < 0)
+        if (r != 0)
                 return r;
 
         r = read_uri(call);
@@ -451,10 +484,8 @@ static int change_object(struct calls *calls,
         _cleanup_(call_freep) struct call *call = NULL;
         int r;
 
-        if (is_full(calls, verb))
-                return reject_full(message);
         r = call_new(&call, calls, message, verb);
-        if (r < 0)
+        if (r != 0)
                 return r;
 
         call->change.kind = kind;
@@ -485,10 +516,8 @@ int calls_get_info(struct calls *calls, sd_bus_message *message) {
         _cleanup_(call_freep) struct call *call = NULL;
         int r;
 
-        if (is_full(calls, ACCESS_STAT))
-                return reject_full(message);
         r = call_new(&call, calls, message, ACCESS_STAT);
-        if (r < 0)
+        if (r != 0)
                 return r;
 
         r = read_uri(call);
@@ -498,8 +527,7 @@ int calls_get_info(struct calls *calls, sd_bus_message *message) {
         if (access_has_rule(server_get_rules(calls->server), ACCESS_STAT, call->uri, strlen(call->uri)))
                 return ask(TAKE_PTR(call));
 
-        submit(TAKE_PTR(call)); /* anybody may ask */
-        return 1;
+        return submit(TAKE_PTR(call)); /* anybody may ask */
 }
 
 int calls_permit(struct calls *calls,
@@ -510,10 +538,8 @@ int calls_permit(struct calls *calls,
         _cleanup_(call_freep) struct call *call = NULL;
         int r;
 
-        if (is_full(calls, verb))
-                return reject_full(message);
         r = call_new(&call, calls, message, verb);
-        if (r < 0)
+        if (r != 0)
                 return r;
 
         call->handle = handle;
@@ -561,6 +587,6 @@ void calls_free(struct calls *calls) {
         job_pool_free(calls->pool);
         if (calls->mailbox)
                 mailbox_free(calls->mailbox);
-        assert(calls->n_changes == 0 && calls->n_asks == 0);
+        assert(calls->n_undecided == 0 && calls->n_changes == 0 && calls->n_asks == 0);
         free(calls);
 }

@@ -16,6 +16,11 @@
 /* Calls under way of those that change something, and of those that ask. */
 #define CALLS_MAX 64
 
+/* Those before, of which it is not known yet whether they may be done, and the bytes that these hold. Anybody can
+ * make them: so many that one caller can't hold up those who may. */
+#define UNDECIDED_MAX       1024
+#define UNDECIDED_BYTES_MAX ((size_t) 128 << 20)
+
 /* Bytes of a body that the bus takes: what is larger belongs on the publishers' socket. */
 #define CALL_BODY_MAX (1U << 20)
 

@@ -10,6 +10,7 @@ int bus_read_options(sd_bus_message *message,
                      const struct bus_option *options,
                      size_t n_options) {
         const char *name;
+        unsigned seen = 0; /* a bit for each option */
         int r;
 
         r = sd_bus_message_enter_container(message, 'a', "{sv}");
@@ -30,6 +31,10 @@ int bus_read_options(sd_bus_message *message,
                 if (!option)
                         return bus_reject(message, BUS_ERROR_BAD_REQUEST, "%s: Unknown option \"%s\".",
                                           subject, name);
+                if (seen & 1U << (option - options)) /* else a message could be as large as the bus lets it */
+                        return bus_reject(message, BUS_ERROR_BAD_REQUEST, "%s: Option \"%s\" is there twice.",
+                                          subject, name);
+                seen |= 1U << (option - options);
 
                 type[0] = option->type;
                 r = sd_bus_message_read(message, "v", type, option->value);
