@@ -46,16 +46,17 @@ static const struct verb verbs[] = {
           "first failure.",
           0, 1, true, verb_import },
         { "pin", "URI...", "Keep objects from being evicted",
-          "An object that is put in the place of a pinned one is pinned too. For root; over D-Bus. It goes "
-          "on\n"
-          "after one that can't be pinned; the exit code is then that of the first failure.",
+          "An object that is put in the place of a pinned one is pinned too. It goes on after one that "
+          "can't\n"
+          "be pinned; the exit code is then that of the first failure. For root, and whom polkit permits;\n"
+          "over D-Bus.",
           1, SIZE_MAX, false, verb_pin },
-        { "unpin", "URI...", "Let objects be evicted again", "For root; over D-Bus.", 1, SIZE_MAX, false,
-          verb_unpin },
+        { "unpin", "URI...", "Let objects be evicted again", "For root, and whom polkit permits; over D-Bus.",
+          1, SIZE_MAX, false, verb_unpin },
         { "verify", "", "Check everything that is stored, and repair it",
           "Names what is wrong, one a line: objects whose bytes are not those that were put, files that\n"
           "belong to none, and what the store notes of them. Nothing is changed without --repair. The exit\n"
-          "code is 1 when a problem remains. For root; over D-Bus.",
+          "code is 1 when a problem remains. For root, and whom polkit permits; over D-Bus.",
           0, 0, false, verb_verify },
         { "cat-config", "", "Show the files of the daemon's configuration",
           "In the order in which they count: what comes last wins. What a running daemon has in force may\n"
