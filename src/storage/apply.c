@@ -196,10 +196,15 @@ static int apply_put(struct writer *writer, MDB_txn *txn, struct storage_change 
                 .body = upload->buffer,
         };
 
-        if (place.has_record)
+        if (is_present(&place))
                 accounts_replace(accounts, account, &place.record, &record);
-        else
+        else {
+                /* What a purge is about to remove hands nothing down. */
+                if (place.has_record)
+                        accounts_leave(accounts, &place.record);
+                record.info.pinned = false;
                 accounts_enter(accounts, account, &record);
+        }
         change->info.pinned = record.info.pinned;
 
         r = drop_value(writer, txn, &place);

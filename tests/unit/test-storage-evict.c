@@ -327,6 +327,55 @@ static uint64_t get_fake_now(_unused_ void *userdata) {
         return __atomic_load_n(&fake_now, __ATOMIC_RELAXED);
 }
 
+/* What is put after a purge was submitted is not pinned, wherever the purge has come to. */
+static void test_pinned_purged(void) {
+        enum { N = 1500 }; /* more than a purge removes at once */
+        struct storage_change purge = {
+                .kind = STORAGE_PURGE, .uri = "p/", .uri_size = 2, .done = count_done
+        };
+        struct storage_change last = {
+                .kind = STORAGE_PUT, .uri = "p/last", .uri_size = 6, .done = count_done
+        };
+        struct storage_info info;
+        unsigned n_done = 0;
+        struct shelf shelf;
+
+        full_init(&shelf, 0, 0, true);
+        shelf.hooks.before_commit = hold;
+        shelf_open(&shelf);
+        for (unsigned i = 0; i < N; i++) {
+                struct storage_change visible = { .kind = STORAGE_PUT, .visible = true };
+                g_autofree char *uri = g_strdup_printf("p/%u", i);
+
+                visible.uri = uri;
+                visible.uri_size = strlen(uri);
+                assert_ok(storage_upload_new(shelf.storage, 0, &visible.upload));
+                assert_ok(storage_upload_finish(visible.upload));
+                assert_ok(storage_change_wait(shelf.storage, &visible));
+                storage_upload_free(visible.upload);
+        }
+        assert_ok(put_seeded(&shelf, "p/last", 1, 100, NULL));
+        assert_ok(change(&shelf, STORAGE_PIN, "p/last", NULL));
+
+        __atomic_store_n(&is_held, true, __ATOMIC_RELEASE);
+        purge.userdata = last.userdata = &n_done;
+        storage_submit(shelf.storage, &purge);
+        assert_ok(storage_upload_new(shelf.storage, 0, &last.upload));
+        assert_ok(storage_upload_finish(last.upload));
+        storage_submit(shelf.storage, &last);
+        __atomic_store_n(&is_held, false, __ATOMIC_RELEASE);
+        wait_until(__atomic_load_n(&n_done, __ATOMIC_ACQUIRE) == 2);
+        storage_upload_free(last.upload);
+
+        assert_ok(last.result);
+        g_assert_false(last.info.pinned);
+        g_assert_cmpuint(purge.count, ==, N + 1);
+        assert_ok(storage_get_info(shelf.storage, "p/last", 6, &info, NULL, NULL));
+        g_assert_false(info.pinned);
+        g_assert_cmpuint(shelf_stats(&shelf).pinned_objects, ==, 0);
+        shelf_destroy(&shelf);
+}
+
 static void test_pinned_expires(void) {
         struct shelf shelf;
 
@@ -808,6 +857,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict/replacements", test_replacements);
         harness_add("/storage/evict/batch", test_batch);
         harness_add("/storage/evict/pinned", test_pinned);
+        harness_add("/storage/evict/pinned-purged", test_pinned_purged);
         harness_add("/storage/evict/pinned-expires", test_pinned_expires);
         harness_add("/storage/evict/visible", test_visible);
         harness_add("/storage/evict/visible-fails", test_visible_fails);
