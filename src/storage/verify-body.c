@@ -80,13 +80,18 @@ static int compare(struct storage_verify *verify, int fd, uint64_t size, uint64_
         return r;
 }
 
+/* -EBADMSG is for records; from a disk it says that the file system is damaged. */
+static int error_of(int r) {
+        return r == -EBADMSG ? -EIO : r;
+}
+
 int verify_body(struct storage_verify *verify, uint64_t blob, uint64_t size, uint64_t checksum) {
         _cleanup_close_ int fd = blob_open_own(&verify->storage->blobs, blob, size);
 
         if (fd < 0)
-                return fd;
+                return error_of(fd);
 
         /* No reading ahead: what is not asked for would be taken for what was cached before. */
         (void) posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-        return compare(verify, fd, size, checksum);
+        return error_of(compare(verify, fd, size, checksum));
 }

@@ -154,9 +154,11 @@ static enum storage_problem problem_of(int error) {
         }
 }
 
-/* What the disk does not give it may give later: that is not undone. */
+/* What can't be read now may be later: that is not undone. It is lost when it is not there, or is not what was
+ * stored. */
 static bool is_lost(int error) {
-        return error != -EIO;
+        return error == -EBADMSG || error == -ENOENT || error == -EMSGSIZE || error == -EILSEQ ||
+               error == -ENOTDIR || error == -ELOOP || error == -ENXIO;
 }
 
 /* First its file goes where it is kept, then the object. */
