@@ -448,13 +448,17 @@ void accounts_replace(struct accounts *accounts,
         set_place(record, place);
 }
 
-bool accounts_examine(struct accounts *accounts, struct account *account, struct record *record) {
+bool accounts_examine(struct accounts *accounts,
+                      struct account *account,
+                      struct record *record,
+                      bool is_pressing) {
         uint64_t hash = accounts_hash(accounts, record->uri, record->uri_size);
+        uint64_t heat = heat_table_take(accounts->heat, hash);
         struct policy_place place = place_of(record);
 
         account->is_dirty = true;
-        if (policy_examine(account->policy, &place, hash, record->info.size,
-                           heat_table_take(accounts->heat, hash), heat_table_tick(accounts->heat)))
+        if (policy_examine(account->policy, &place, hash, record->info.size, is_pressing ? 0 : heat,
+                           heat_table_tick(accounts->heat)))
                 return true;
 
         set_place(record, place);

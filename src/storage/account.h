@@ -108,8 +108,11 @@ void accounts_replace(struct accounts *accounts,
                       struct record *record);
 
 /* The first of a picked queue is looked at. True: it goes, and is not counted any more; false: it stays, at its new
- * place. */
-bool accounts_examine(struct accounts *accounts, struct account *account, struct record *record);
+ * place. is_pressing: whatever it was got since. */
+bool accounts_examine(struct accounts *accounts,
+                      struct account *account,
+                      struct record *record,
+                      bool is_pressing);
 /* What it holds may be evicted, as far as it is asked. */
 bool account_may_evict(const struct account *account);
 

@@ -12,6 +12,9 @@
 #define EXAMINE_PAGES 8    /* pages that each may take until those that it frees can be used again */
 #define SLACK         1024 /* a full store is emptied by one part in so many more, not to be back at once */
 
+/* How often all may be looked at without one going: a policy lets none stay longer that is not got. */
+#define ROUNDS_MAX 4
+
 /* Bytes in the dictionary that go at most where only files are wanted. */
 #define VAIN_MAX (UINT64_C(1) << 20)
 
@@ -177,10 +180,15 @@ static int evict_first(struct writer *writer, MDB_txn *txn, struct account *acco
             record.position != entry.position || record.info.etag.generation != entry.generation)
                 return drop_stray(writer, txn, account, &entry);
 
+        /* Gets go on meanwhile: they are not to keep everything here. */
         moved = record;
-        if (accounts_examine(accounts, account, &moved))
+        if (accounts_examine(accounts, account, &moved,
+                             writer->n_spared > ROUNDS_MAX * account_objects(account))) {
+                writer->n_spared = 0;
                 return evict_record(writer, txn, &entry.key, &record);
+        }
 
+        writer->n_spared++;
         return dictionary_requeue(dictionary, txn, &entry.key, &record, &moved);
 }
 

@@ -103,6 +103,7 @@ struct writer {
         struct planned planned[2 * BATCH_MAX];
         bool is_plan_stale; /* what was to be replaced is gone */
         bool must_give;     /* the whole store is over its maxima */
+        uint64_t n_spared;  /* objects looked at in a row that none of went */
 
         uint64_t owed;         /* bytes that were evicted and did not become free yet */
         uint64_t owed_usec;    /* CLOCK_MONOTONIC: when that was believed last */

@@ -496,6 +496,50 @@ static void test_visible_fails(void) {
         shelf_destroy(&shelf);
 }
 
+struct heater {
+        struct heat_table *heat;
+        uint64_t hash;
+        bool stop; /* atomic */
+};
+
+/* As many threads would by their gets. */
+static void *keep_hot(void *userdata) {
+        struct heater *heater = userdata;
+
+        while (!__atomic_load_n(&heater->stop, __ATOMIC_RELAXED))
+                heat_table_touch(heater->heat, heater->hash);
+        return NULL;
+}
+
+/* Room is made, however often what is there is got meanwhile. */
+static void test_always_hot(void) {
+        for (unsigned policy = STORAGE_POLICY_S3FIFO; policy <= STORAGE_POLICY_LFU; policy++) {
+                struct heater heater = {};
+                struct shelf shelf;
+                GThread *threads[2];
+                uint64_t before;
+
+                full_init(&shelf, CAPACITY, 0, true);
+                shelf.config.limits.policy = policy;
+                shelf_open(&shelf);
+                assert_ok(put_number(&shelf, "u/", 0, 60 * KB));
+                heater.heat = shelf.storage->accounts->heat;
+                heater.hash = accounts_hash(shelf.storage->accounts, "u/0", 3);
+                for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+                        threads[i] = g_thread_new("heater", keep_hot, &heater);
+
+                before = shelf_stats(&shelf).commits;
+                assert_ok(put_number(&shelf, "u/", 1, 60 * KB));
+                g_assert_cmpuint(shelf_stats(&shelf).commits - before, ==, 2);
+                g_assert_false(is_number_there(&shelf, "u/", 0));
+
+                __atomic_store_n(&heater.stop, true, __ATOMIC_RELAXED);
+                for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+                        (void) g_thread_join(threads[i]);
+                shelf_destroy(&shelf);
+        }
+}
+
 /* ---- namespaces ---- */
 
 struct usages {
@@ -861,6 +905,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict/pinned-expires", test_pinned_expires);
         harness_add("/storage/evict/visible", test_visible);
         harness_add("/storage/evict/visible-fails", test_visible_fails);
+        harness_add("/storage/evict/always-hot", test_always_hot);
         harness_add("/storage/evict/namespaces", test_namespaces);
         harness_add("/storage/evict/recount", test_recount);
         harness_add("/storage/evict/lowered", test_lowered);
