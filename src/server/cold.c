@@ -135,6 +135,7 @@ static void answer(struct cold *cold, struct session *session) {
                 return;
 
         memcpy(p, cold->data, cold->head_size);
+        count_add(&session->worker->counters.statuses[PROTO_OK], 1);
         output_commit(session, p, cold->head_size, -EBADF, true);
         output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
                         cold->offset + WARM_WINDOW, cold->copy);

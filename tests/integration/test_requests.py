@@ -252,8 +252,9 @@ def test_cold_bodies(daemon):
     """Files that are not in the page cache: the same bytes, read by others than the workers."""
     sizes = [size for size in SIZES if size > 2000]
     read_before = common.stats(daemon)["windows_read"]
-    evicted = False
+    evicted, n_replies = False, 0
     with common.Unchanged(daemon), wire.Peer(daemon.reader) as peer:
+        ok_before = common.stats(daemon)["replies_ok"]
         for mode in (wire.OP_COPY, wire.OP_SPLICE, wire.OP_AUTO):
             for _ in range(3):
                 evicted = evict(daemon) or evicted
@@ -268,6 +269,9 @@ def test_cold_bodies(daemon):
                 evict(daemon)
                 reply = peer.ask(wire.GET, wire.uri("size/5000001"), wire.range_(3000000, 5), mode=mode)
                 assert reply.body == bytes_of(5000001, 5000001)[3000000:3000005]
+                n_replies += len(sizes) + 1
+        # Those, the answer to the first question, and the hello of this one.
+        assert common.stats(daemon)["replies_ok"] == ok_before + n_replies + 2
         # Sessions that end while a body of theirs is on its way from the disk.
         for mode in (wire.OP_COPY, wire.OP_SPLICE):
             evict(daemon)
