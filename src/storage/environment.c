@@ -348,7 +348,7 @@ int environment_write_begin(struct environment *environment, MDB_txn **ret) {
                 int r = end_doubt(environment);
 
                 if (r < 0)
-                        return r;
+                        return -EIO; /* whatever it was for want of: as long nobody knows what the disk holds */
         }
 
         return environment_errno(mdb_txn_begin(environment->env, NULL, 0, ret));
