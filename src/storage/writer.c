@@ -18,6 +18,8 @@
 #define USAGE_STEP_MIN      512 /* objects whose use is written in one transaction, at least */
 
 int writer_begin(struct writer *writer, MDB_txn **ret) {
+        int r;
+
         writer->batch.state = writer->state;
         writer->batch.n_unlinked = writer->batch.n_emptied = writer->batch.n_touched = 0;
         writer->batch.has_sync_failed = writer->batch.has_touched_unknown = false;
@@ -29,7 +31,9 @@ int writer_begin(struct writer *writer, MDB_txn **ret) {
                 purge->early = 0;
         accounts_begin(writer->storage->accounts);
 
-        return dictionary_write_begin(writer->storage->dictionary, ret);
+        r = dictionary_write_begin(writer->storage->dictionary, ret);
+        writer->batch.has_begun = r >= 0;
+        return r;
 }
 
 static void publish_stats(struct writer *writer) {
@@ -235,7 +239,8 @@ static void sync_bodies(struct writer *writer) {
 }
 
 /* One change that can't be made must not fail the others: the transaction is tried with fewer of them, down
- * to one. But a sync that failed is not to be tried again: it may succeed though what it was for is lost. */
+ * to one; but not when it could not even be begun, nor after a sync that failed: that may succeed though what it was
+ * for is lost. */
 static void make_changes(struct writer *writer) {
         struct storage_change **changes = writer->changes;
         size_t n = writer->n_changes, limit = n, failed;
@@ -248,7 +253,7 @@ static void make_changes(struct writer *writer) {
                 size_t some = MIN(n, limit);
 
                 r = try_changes(writer, changes, some, &failed);
-                if (r < 0 && some > 1 && !writer->batch.has_sync_failed) {
+                if (r < 0 && some > 1 && writer->batch.has_begun && !writer->batch.has_sync_failed) {
                         limit = failed < some ? MAX(failed, 1U) : some / 2;
                         continue;
                 }

@@ -20,6 +20,7 @@ struct batch {
                                         table may have */
         size_t n_touched;
         bool has_touched_unknown; /* ... and of others */
+        bool has_begun;
         bool has_sync_failed;
         uint64_t n_written; /* records put or deleted */
         uint64_t n_changes; /* those that a change asked for */
