@@ -23,6 +23,12 @@ def test_verify_is_silent(host):
         assert not said, said
 
 
+def test_upgrades_have_time(host):
+    """The daemon is ready when its store is upgraded, which may take longer than any default."""
+    for unit in ("objmapper.service", "objmapper@one.service"):
+        assert host.run("systemctl", "show", "--property=TimeoutStartUSec", "--value", unit).stdout == "infinity\n", unit
+
+
 def test_exposure(host):
     for unit, most in (("objmapper.service", 0.5), ("objmapper@one.service", 0.5), ("objmapper-metrics@0.service", 1.0)):
         said = host.run("systemd-analyze", "security", "--no-pager", unit).stdout
