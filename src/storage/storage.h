@@ -279,8 +279,8 @@ struct storage_change {
         uint64_t if_generation; /* only when there is one of this generation; 0: whatever there is */
 
         /* Called once, from the store's thread, when the change is durable (or visible, when that is what was
-         * asked for; too many at once wait for a commit) or was refused. It must not block and may free the
-         * change. */
+         * asked for; too many at once, and those that there may be no room for, wait for a commit) or was
+         * refused. It must not block and may free the change. */
         void (*done)(struct storage_change *change);
         void *userdata;
 
