@@ -186,6 +186,7 @@ static bool is_short(struct pressure *pressure) {
 static void relieve(struct pressure *pressure) {
         static struct log_ratelimit limit = { .interval_usec = 60 * USEC_PER_SEC, .burst = 3 };
         struct storage_stats before, after;
+        char more[LOG_DROPPED_MAX];
         unsigned dropped;
 
         storage_get_stats(pressure->storage, &before);
@@ -193,8 +194,8 @@ static void relieve(struct pressure *pressure) {
         storage_get_stats(pressure->storage, &after);
         if (after.hot_bytes < before.hot_bytes && log_ratelimit_pass(&limit, &dropped))
                 log_info("Memory is short: the hot table takes %" PRIu64 " KiB now, it was %" PRIu64
-                         " KiB. (%u more not logged)",
-                         after.hot_bytes >> 10, before.hot_bytes >> 10, dropped);
+                         " KiB.%s",
+                         after.hot_bytes >> 10, before.hot_bytes >> 10, log_dropped(dropped, more));
 }
 
 static void *run(void *userdata) {

@@ -70,19 +70,15 @@ static void log_cache_unusable(int error, const struct log_field *fields, size_t
                   "%s, the store serves all objects: %m", text);
 }
 
-#define MORE_MAX 40
-
 /* What a client can bring about, so that there may be no end of it. *more: what is to be said of those before. */
-static bool may_log(char more[static MORE_MAX]) {
+static bool may_log(char more[static LOG_DROPPED_MAX]) {
         static struct log_ratelimit limit = { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 };
         unsigned dropped;
 
         if (!log_ratelimit_pass(&limit, &dropped))
                 return false;
 
-        more[0] = 0;
-        if (dropped > 0)
-                (void) snprintf(more, MORE_MAX, " (%u more not logged)", dropped);
+        (void) log_dropped(dropped, more);
         return true;
 }
 
@@ -98,7 +94,7 @@ static void on_event(enum storage_event event,
                 LOG_FIELD("OBJMAPPER_URI", uri, uri_size),
         };
         size_t n_fields = uri ? 2 : 1;
-        char more[MORE_MAX];
+        char more[LOG_DROPPED_MAX];
 
         switch (event) {
         case STORAGE_EVENT_DAMAGED:

@@ -105,7 +105,7 @@ static const char *const verb_names[ACCESS_VERB_MAX] = {
 
 /* Who it was, for the log. */
 struct who {
-        char uid[16], pid[16], text[48], suffix[64];
+        char uid[16], pid[16], text[48], suffix[LOG_DROPPED_MAX];
         struct log_field fields[3];
         size_t n_fields;
 };
@@ -126,9 +126,7 @@ static bool take_refusal(struct server *server,
         (void) snprintf(ret->pid, sizeof(ret->pid), "%i", (int) peer->pid);
         (void) snprintf(ret->text, sizeof(ret->text), peer->pid > 0 ? "uid %s (pid %s)" : "uid %s", ret->uid,
                         ret->pid);
-        ret->suffix[0] = '\0';
-        if (dropped > 0)
-                (void) snprintf(ret->suffix, sizeof(ret->suffix), " (%u more were not logged)", dropped);
+        (void) log_dropped(dropped, ret->suffix);
 
         ret->n_fields = 0;
         ret->fields[ret->n_fields++] = LOG_FIELD_STRING("OBJMAPPER_PEER_UID", ret->uid);

@@ -251,7 +251,7 @@ void server_log_peer(struct log_ratelimit *limit,
                      const struct access_peer *peer,
                      const char *what,
                      const char *reason) {
-        char uid[16], pid[16], suffix[64] = "";
+        char uid[16], pid[16], suffix[LOG_DROPPED_MAX];
         unsigned dropped;
 
         if (!log_ratelimit_pass(limit, &dropped))
@@ -259,8 +259,7 @@ void server_log_peer(struct log_ratelimit *limit,
 
         (void) snprintf(uid, sizeof(uid), "%u", (unsigned) peer->uid);
         (void) snprintf(pid, sizeof(pid), "%i", (int) peer->pid);
-        if (dropped > 0)
-                (void) snprintf(suffix, sizeof(suffix), " (%u more were not logged)", dropped);
+        (void) log_dropped(dropped, suffix);
 
         const struct log_field fields[] = {
                 LOG_FIELD_STRING("OBJMAPPER_PEER_UID", uid),

@@ -142,3 +142,11 @@ bool log_ratelimit_pass(struct log_ratelimit *limit, unsigned *ret_dropped) {
         *ret_dropped = __atomic_exchange_n(&limit->n_dropped, 0, __ATOMIC_RELAXED);
         return true;
 }
+
+const char *log_dropped(unsigned dropped, char text[static LOG_DROPPED_MAX]) {
+        text[0] = '\0';
+        if (dropped > 0)
+                (void) snprintf(text, LOG_DROPPED_MAX, " (%u more were not logged)", dropped);
+
+        return text;
+}

@@ -78,3 +78,8 @@ struct log_ratelimit {
 
 /* Whether a message may be written now; *ret_dropped is how many were not since the last that was. */
 bool log_ratelimit_pass(struct log_ratelimit *limit, unsigned *ret_dropped);
+
+#define LOG_DROPPED_MAX 40
+
+/* What a message that passed says at its end of those that were dropped: nothing, where there are none. Returns text. */
+const char *log_dropped(unsigned dropped, char text[static LOG_DROPPED_MAX]);
