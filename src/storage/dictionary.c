@@ -82,6 +82,10 @@ int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret) {
         return environment_read_begin(dictionary->environment, ret);
 }
 
+bool dictionary_is_shut(const struct dictionary *dictionary) {
+        return environment_is_shut(dictionary->environment);
+}
+
 void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn) {
         environment_read_end(dictionary->environment, txn);
 }

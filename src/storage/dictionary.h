@@ -52,6 +52,8 @@ DEFINE_CLEANUP(struct dictionary, dictionary_free)
  * transaction. */
 int dictionary_read_begin(struct dictionary *dictionary, MDB_txn **ret);
 void dictionary_read_end(struct dictionary *dictionary, MDB_txn *txn);
+/* Whether to begin would mean to wait, which it does only after a commit has failed. */
+bool dictionary_is_shut(const struct dictionary *dictionary);
 
 /* A transaction of the one writer. The commit is durable when it returns 0; it ends the transaction in any
  * case. */

@@ -302,6 +302,10 @@ static void enter(struct environment *environment, struct slot *slot) {
         }
 }
 
+bool environment_is_shut(const struct environment *environment) {
+        return __atomic_load_n(&environment->is_shut, __ATOMIC_RELAXED);
+}
+
 static void leave(struct slot *slot) {
         (void) __atomic_sub_fetch(&slot->n_reads, 1, __ATOMIC_SEQ_CST);
 }

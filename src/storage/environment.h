@@ -34,6 +34,8 @@ int environment_open_tables(struct environment *environment,
  * (-EAGAIN beyond it). The thread must not begin to write before it has ended all that it reads. */
 int environment_read_begin(struct environment *environment, MDB_txn **ret);
 void environment_read_end(struct environment *environment, MDB_txn *txn);
+/* Whether whoever begins to read now waits, since it is being opened anew. Any thread. */
+bool environment_is_shut(const struct environment *environment);
 
 /* The writer's. After a commit that has failed nothing can be written before the disk takes what makes sure that the
  * dictionary is as it was before it. */

@@ -116,7 +116,7 @@ static int look_up(struct get *get) {
         int r;
 
         if (!may_wait(get)) {
-                if (!is_resident(get))
+                if (!is_resident(get) || dictionary_is_shut(dictionary))
                         return -EINPROGRESS;
                 begun = resident_begin();
         }
