@@ -351,8 +351,10 @@ int environment_write_begin(struct environment *environment, MDB_txn **ret) {
         if (environment->is_in_doubt) {
                 int r = end_doubt(environment);
 
+                /* Whatever it was for want of: as long nobody knows what the disk holds. From a disk that can't be
+                 * written nothing that it may name can be taken away. */
                 if (r < 0)
-                        return -EIO; /* whatever it was for want of: as long nobody knows what the disk holds */
+                        return r == -EROFS ? r : -EIO;
         }
 
         return environment_errno(mdb_txn_begin(environment->env, NULL, 0, ret));
