@@ -70,12 +70,14 @@ static void log_cache_unusable(int error, const struct log_field *fields, size_t
                   "%s, the store serves all objects: %m", text);
 }
 
-/* What a client can bring about, so that there may be no end of it. *more: what is to be said of those before. */
-static bool may_log(char more[static LOG_DROPPED_MAX]) {
-        static struct log_ratelimit limit = { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 };
+/* What a client can bring about, so that there may be no end of it. Many objects that are in trouble are not to
+ * hide that the store is. *more: what is to be said of those before. */
+static bool may_log(bool is_of_store, char more[static LOG_DROPPED_MAX]) {
+        static struct log_ratelimit limits[] = { { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 },
+                                                 { .interval_usec = 10 * USEC_PER_SEC, .burst = 10 } };
         unsigned dropped;
 
-        if (!log_ratelimit_pass(&limit, &dropped))
+        if (!log_ratelimit_pass(&limits[is_of_store], &dropped))
                 return false;
 
         (void) log_dropped(dropped, more);
@@ -98,41 +100,41 @@ static void on_event(enum storage_event event,
 
         switch (event) {
         case STORAGE_EVENT_DAMAGED:
-                if (may_log(more))
+                if (may_log(false, more))
                         log_write(LOG_ERR, error, MESSAGE_STORE_DAMAGED, fields, n_fields,
                                   "Object %.*s is damaged and absent from now on: %m%s",
                                   (int) MIN(uri_size, (size_t) 256), (const char *) uri, more);
                 break;
         case STORAGE_EVENT_WRITE_FAILED:
-                if (may_log(more))
+                if (may_log(true, more))
                         log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
                                   "The store %s can't be written, changes are refused: %m%s", directory,
                                   more);
                 break;
         case STORAGE_EVENT_WRITE_RECOVERED:
-                if (may_log(more))
+                if (may_log(true, more))
                         log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
                                   "The store %s can be written again.%s", directory, more);
                 break;
         case STORAGE_EVENT_BODY_WRITE_FAILED:
-                if (may_log(more))
+                if (may_log(true, more))
                         log_write(LOG_ERR, error, MESSAGE_STORE_WRITE_FAILED, fields, n_fields,
                                   "Bodies can't be written to the store %s, puts of them are refused: %m%s",
                                   directory, more);
                 break;
         case STORAGE_EVENT_BODY_WRITE_RECOVERED:
-                if (may_log(more))
+                if (may_log(true, more))
                         log_write(LOG_NOTICE, 0, MESSAGE_STORE_RECOVERED, fields, n_fields,
                                   "Bodies can be written to the store %s again.%s", directory, more);
                 break;
         case STORAGE_EVENT_READ_FAILED:
-                if (may_log(more))
+                if (may_log(false, more))
                         log_write(LOG_ERR, error, MESSAGE_BODY_UNREADABLE, fields, n_fields,
                                   "Object %.*s can't be read from the disk: %m%s",
                                   (int) MIN(uri_size, (size_t) 256), (const char *) uri, more);
                 break;
         case STORAGE_EVENT_READ_RECOVERED:
-                if (may_log(more))
+                if (may_log(false, more))
                         log_write(LOG_NOTICE, 0, MESSAGE_BODY_READABLE, fields, n_fields,
                                   "Object %.*s can be read from the disk again.%s",
                                   (int) MIN(uri_size, (size_t) 256), (const char *) uri, more);
