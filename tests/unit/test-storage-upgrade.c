@@ -179,6 +179,8 @@ static bool open_and_die(struct shelf *shelf, unsigned n) {
                 fault.n = n;
                 fault.dies = true;
                 shelf_open(shelf);
+                fault.n = 0; /* it came to its end */
+                shelf_close(shelf);
                 _exit(0);
         }
 
