@@ -108,9 +108,9 @@ def memory(daemon):
     raise AssertionError("there is no RssAnon")
 
 
-def gets(daemon, prefix, count, msec, interval_usec=INTERVAL_USEC):
+def gets(daemon, prefix, count, msec, interval_usec=None):
     run = subprocess.run([build_path("tests/bench/gets"), daemon.reader, prefix, str(count), str(SESSIONS),
-                          str(interval_usec), str(msec)], check=True, stdout=subprocess.PIPE, text=True)
+                          str(interval_usec or INTERVAL_USEC), str(msec)], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(run.stdout)
 
 
