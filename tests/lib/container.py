@@ -47,15 +47,17 @@ class Container:
     install: a meson build directory whose installation the container gets.
     users: name to list of groups, for users that the tests run commands as.
     network: share this machine's network instead of having none.
-    files: path in the container to text, written before the boot."""
+    files: path in the container to text, written before the boot.
+    broker: the bus is dbus-broker, not dbus-daemon."""
 
-    def __init__(self, *, root=None, install=None, users=None, network=False, files=None, boot=True):
+    def __init__(self, *, root=None, install=None, users=None, network=False, files=None, boot=True, broker=False):
         self.root = root or os.environ.get("OBJMAPPER_TEST_ROOT", "/")
         self.install = install
         self.users = users or {}
         self.network = network
         self.files = files or {}
         self.boot = boot
+        self.broker = broker
         self.leader = None
         self.nspawn = None
         self.cgroups = []
@@ -101,6 +103,11 @@ class Container:
         for name in MASKED:
             (units / f"{name}.service").unlink(missing_ok=True)
             (units / f"{name}.service").symlink_to("/dev/null")
+        # The package of dbus-broker makes it the bus of the machine.
+        for alias in (units / "dbus.service", self.merged / "etc/systemd/user/dbus.service"):
+            alias.unlink(missing_ok=True)
+        if self.broker:
+            (units / "dbus.service").symlink_to("/lib/systemd/system/dbus-broker.service")
         for name, text in self.files.items():
             path = self.merged / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
