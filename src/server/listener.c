@@ -79,7 +79,7 @@ static void pause_listener(struct listener *listener, int error) {
         struct server *server = listener->server;
         unsigned dropped;
 
-        if (log_ratelimit_pass(&server->accept_limit, &dropped))
+        if (log_provoked_pass(&server->accept_limit, &dropped))
                 log_write(LOG_WARNING, error, MESSAGE_ACCEPT_FAILED, NULL, 0,
                           "Can't accept a connection, trying again shortly: %m");
 

@@ -119,7 +119,7 @@ static bool take_refusal(struct server *server,
         unsigned dropped;
 
         if (!is_news(&server->refusals, hash_refusal(peer->uid, namespace, why)) ||
-            !log_ratelimit_pass(&server->refusals.limit, &dropped))
+            !log_provoked_pass(&server->refusals.limit, &dropped))
                 return false;
 
         (void) snprintf(ret->uid, sizeof(ret->uid), "%" PRIu32, (uint32_t) peer->uid);

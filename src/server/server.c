@@ -21,8 +21,8 @@
 #define JOB_THREADS_MAX 16U
 #define BULK_THREADS    2
 #define BULK_NICE       10
-#define LOG_INTERVAL    (30 * USEC_PER_SEC)
-#define LOG_BURST       10
+#define LOG_INTERVAL    (15 * USEC_PER_SEC)
+#define LOG_BURST       5
 
 /* All workers' answers that wait may hold this share of the descriptors, and as much memory. */
 #define FILES_SHARE      8
@@ -254,7 +254,7 @@ void server_log_peer(struct log_ratelimit *limit,
         char uid[16], pid[16], suffix[LOG_DROPPED_MAX];
         unsigned dropped;
 
-        if (!log_ratelimit_pass(limit, &dropped))
+        if (!log_provoked_pass(limit, &dropped))
                 return;
 
         (void) snprintf(uid, sizeof(uid), "%u", (unsigned) peer->uid);

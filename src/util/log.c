@@ -125,22 +125,39 @@ void log_write(int level,
         errno = saved;
 }
 
-bool log_ratelimit_pass(struct log_ratelimit *limit, unsigned *ret_dropped) {
-        uint64_t now = clock_usec(CLOCK_MONOTONIC);
-        uint64_t begin = __atomic_load_n(&limit->begin_usec, __ATOMIC_RELAXED);
+/* A message takes its part of the interval, of which burst parts may be ahead of the time. */
+static bool take_part(struct log_ratelimit *limit) {
+        uint64_t now = clock_usec(CLOCK_MONOTONIC), part = limit->interval_usec / limit->burst;
+        uint64_t due = __atomic_load_n(&limit->due_usec, __ATOMIC_RELAXED), next;
 
-        if ((begin == 0 || now - begin >= limit->interval_usec) &&
-            __atomic_compare_exchange_n(&limit->begin_usec, &begin, now, false, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED))
-                __atomic_store_n(&limit->n_passed, 0, __ATOMIC_RELAXED);
+        do {
+                next = MAX(due, now) + part;
+                if (next - now > limit->interval_usec)
+                        return false;
+        } while (!__atomic_compare_exchange_n(&limit->due_usec, &due, next, true, __ATOMIC_RELAXED,
+                                              __ATOMIC_RELAXED));
 
-        if (__atomic_fetch_add(&limit->n_passed, 1, __ATOMIC_RELAXED) >= limit->burst) {
+        return true;
+}
+
+static bool pass(struct log_ratelimit *limit, struct log_ratelimit *all, unsigned *ret_dropped) {
+        if (!take_part(limit) || (all && !take_part(all))) {
                 __atomic_fetch_add(&limit->n_dropped, 1, __ATOMIC_RELAXED);
                 return false;
         }
 
         *ret_dropped = __atomic_exchange_n(&limit->n_dropped, 0, __ATOMIC_RELAXED);
         return true;
+}
+
+bool log_ratelimit_pass(struct log_ratelimit *limit, unsigned *ret_dropped) {
+        return pass(limit, NULL, ret_dropped);
+}
+
+bool log_provoked_pass(struct log_ratelimit *limit, unsigned *ret_dropped) {
+        static struct log_ratelimit all = { .interval_usec = 3 * USEC_PER_SEC, .burst = 5 };
+
+        return pass(limit, &all, ret_dropped);
 }
 
 const char *log_dropped(unsigned dropped, char text[static LOG_DROPPED_MAX]) {

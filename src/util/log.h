@@ -66,18 +66,22 @@ void log_write(int level,
                 _error > 0 ? -_error : _error;          \
         })
 
-/* At most burst messages in interval for one cause; the count of those dropped is handed out with the next
- * one that passes. A zeroed struct with interval and burst set is ready. Thread-safe. */
+/* How often there may be a message for one cause: burst of them at once, and one for each burst-th part of the
+ * interval. The count of those dropped is handed out with the next one that passes. A zeroed struct with
+ * interval and burst set is ready. Thread-safe. */
 struct log_ratelimit {
         uint64_t interval_usec;
         unsigned burst;
-        uint64_t begin_usec; /* private, atomic */
-        unsigned n_passed;   /* private, atomic */
-        unsigned n_dropped;  /* private, atomic */
+        uint64_t due_usec;  /* private, atomic: when all that passed have had their part of the interval */
+        unsigned n_dropped; /* private, atomic */
 };
 
 /* Whether a message may be written now; *ret_dropped is how many were not since the last that was. */
 bool log_ratelimit_pass(struct log_ratelimit *limit, unsigned *ret_dropped);
+
+/* The same for what clients can bring about, which has a limit of all its causes together besides: at most six
+ * messages in any second. A cause of at most 5 messages in 15 s leaves room for four more. */
+bool log_provoked_pass(struct log_ratelimit *limit, unsigned *ret_dropped);
 
 #define LOG_DROPPED_MAX 40
 

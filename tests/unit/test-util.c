@@ -56,9 +56,40 @@ static void test_ratelimit(void) {
         g_assert_cmpuint(passed, ==, 3);
         g_assert_cmpuint(dropped, ==, 0);
 
-        limit.interval_usec = 0; /* the next interval begins at once */
+        limit.interval_usec = 0; /* all have had their part of it */
+        limit.due_usec = 0;
         g_assert_true(log_ratelimit_pass(&limit, &dropped));
         g_assert_cmpuint(dropped, ==, 7);
+}
+
+/* However the seconds are counted: what was saved up may not meet what is given next. */
+static void test_ratelimit_has_no_edges(void) {
+        struct log_ratelimit limit = { .interval_usec = 300 * USEC_PER_MSEC, .burst = 3 };
+        uint64_t passed_usec[16];
+        unsigned n = 0, dropped;
+
+        while (n < ARRAY_SIZE(passed_usec))
+                if (log_ratelimit_pass(&limit, &dropped))
+                        passed_usec[n++] = clock_usec(CLOCK_MONOTONIC);
+                else
+                        g_usleep(1000);
+
+        for (unsigned i = 4; i < n; i++)
+                g_assert_cmpuint(passed_usec[i] - passed_usec[i - 4], >=, 199 * USEC_PER_MSEC);
+}
+
+static void test_provoked_together(void) {
+        struct log_ratelimit limits[4] = {};
+        unsigned dropped, passed = 0;
+
+        for (unsigned i = 0; i < ARRAY_SIZE(limits); i++)
+                limits[i] = (struct log_ratelimit){ .interval_usec = 3600 * USEC_PER_SEC, .burst = 5 };
+        for (unsigned i = 0; i < 1000; i++)
+                passed += log_provoked_pass(&limits[i % ARRAY_SIZE(limits)], &dropped);
+
+        /* None of the causes had all of its own. */
+        g_assert_cmpuint(passed, >=, 5);
+        g_assert_cmpuint(passed, <, 20);
 }
 
 static void test_log_line(void) {
@@ -140,6 +171,8 @@ int main(int argc, char *argv[]) {
         harness_add("/util/bytes", test_bytes);
         harness_add("/util/cleanup", test_cleanup);
         harness_add("/util/ratelimit", test_ratelimit);
+        harness_add("/util/ratelimit-has-no-edges", test_ratelimit_has_no_edges);
+        harness_add("/util/provoked-together", test_provoked_together);
         g_test_add_func("/util/log-line", test_log_line);
         harness_add("/util/mailbox", test_mailbox);
         return g_test_run();
