@@ -48,14 +48,17 @@ class Container:
     users: name to list of groups, for users that the tests run commands as.
     network: share this machine's network instead of having none.
     files: path in the container to text, written before the boot.
+    state: a folder of this machine to be its /var/lib/objmapper, where it is not to be a new one.
     broker: the bus is dbus-broker, not dbus-daemon."""
 
-    def __init__(self, *, root=None, install=None, users=None, network=False, files=None, boot=True, broker=False):
+    def __init__(self, *, root=None, install=None, users=None, network=False, files=None, state=None, boot=True,
+                 broker=False):
         self.root = root or os.environ.get("OBJMAPPER_TEST_ROOT", "/")
         self.install = install
         self.users = users or {}
         self.network = network
         self.files = files or {}
+        self.state = state
         self.boot = boot
         self.broker = broker
         self.leader = None
@@ -127,8 +130,8 @@ class Container:
         self._own_cgroups(unified)
         if unified != pathlib.Path("/sys/fs/cgroup"):
             env["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
-        state = self.base / "state"
-        state.mkdir()
+        state = self.state or self.base / "state"
+        state.mkdir(exist_ok=True)
         (self.merged / "var/lib/objmapper").mkdir(exist_ok=True)
         command = ["systemd-nspawn", "--quiet", "--directory", self.merged, "--register=no", "--keep-unit",
                    "--link-journal=no", "--timezone=off", f"--bind={state}:/var/lib/objmapper",
