@@ -126,6 +126,14 @@ void config_visit_settings(
                 void (*visit)(const char *section, const char *name, const char *initial, void *userdata),
                 void *userdata);
 
+/* Calls visit for each setting that is not the same in both: its section, such as "Server" or "Namespace images",
+ * and its name; NULL: all of a namespace that only one of them has. needs_restart: a daemon that runs goes on with the
+ * old one. Returns 0 or -ENOMEM. */
+int config_compare(const struct config *old,
+                   const struct config *new,
+                   void (*visit)(const char *section, const char *name, bool needs_restart, void *userdata),
+                   void *userdata);
+
 /* Where to look. name: "objmapper", so that NAME.conf and NAME.conf.d are read from each folder below; root:
  * "" or a folder that stands for /; user: look in $XDG_CONFIG_HOME/objmapper, $XDG_RUNTIME_DIR/objmapper and
  * ~/.local/share/objmapper instead of the system's. file: NULL, or this file alone and nothing else. */

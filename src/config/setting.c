@@ -12,6 +12,8 @@
 
 #define STORE(name_, initial_, kind_, min_, max_, field) \
         { "Store", name_, initial_, kind_, min_, max_, offsetof(struct config, field) }
+#define STORE_PATH(name_, field) \
+        { "Store", name_, "", SETTING_PATH, NULL, NULL, offsetof(struct config, field), NULL, true }
 #define SERVER(name_, initial_, kind_, min_, max_, field) \
         { "Server", name_, initial_, kind_, min_, max_, offsetof(struct config, field) }
 #define NAMESPACE(name_, initial_, kind_, min_, max_, field) \
@@ -35,7 +37,7 @@ static const char *const policies[] = {
 };
 
 const struct setting settings[] = {
-        STORE("StoreDirectory", "", SETTING_PATH, NULL, NULL, store_directory),
+        STORE_PATH("StoreDirectory", store_directory),
         STORE("MaxObjectSize", "infinity", SETTING_SIZE, "1B", "infinity", object_max),
         STORE("ExpiredKeepSec", "10min", SETTING_TIME, "0", "infinity", expired_keep_usec),
         STORE("MaxBytes", "80%", SETTING_AMOUNT, NULL, NULL, bytes_max),
@@ -47,10 +49,10 @@ const struct setting settings[] = {
           durabilities },
         STORE("CacheSize", "128M", SETTING_SIZE, "0", "1T", cache_size),
         STORE("CheckOnFill", "no", SETTING_BOOL, NULL, NULL, check_on_fill),
-        STORE("CachePath", "", SETTING_PATH, NULL, NULL, cache_path),
+        STORE_PATH("CachePath", cache_path),
         STORE("CachePathSize", "80%", SETTING_AMOUNT, NULL, NULL, cache_path_max),
 
-        SERVER("Workers", "0", SETTING_COUNT, "0", "256", workers),
+        { "Server", "Workers", "0", SETTING_COUNT, "0", "256", offsetof(struct config, workers), NULL, true },
         SERVER("MaxConnections", "16384", SETTING_COUNT, "1", "1000000", connections_max),
         SERVER("MaxConnectionsPerUser", "8192", SETTING_COUNT, "1", "1000000", connections_per_user_max),
         SERVER("InlineMax", "16K", SETTING_SIZE, "0", "1M", inline_max),
@@ -99,13 +101,13 @@ static const struct {
         [SETTING_GROUPS] = { "at most 1024 groups, by name or number, with spaces between them", NULL },
 };
 
-static bool is_of_namespace(const struct setting *setting) {
+bool setting_is_of_namespace(const struct setting *setting) {
         return strcmp(setting->section, NAMESPACE_SECTION) == 0;
 }
 
 bool setting_section_exists(const char *section) {
         for (size_t i = 0; i < n_settings; i++)
-                if (strcmp(settings[i].section, section) == 0 && !is_of_namespace(&settings[i]))
+                if (strcmp(settings[i].section, section) == 0 && !setting_is_of_namespace(&settings[i]))
                         return true;
 
         return false;
@@ -212,7 +214,7 @@ int setting_apply(const struct setting *setting, void *target, const char *value
 
 void setting_apply_defaults(void *target, bool is_namespace) {
         for (size_t i = 0; i < n_settings; i++)
-                if (is_of_namespace(&settings[i]) == is_namespace) {
+                if (setting_is_of_namespace(&settings[i]) == is_namespace) {
                         _unused_ int r = setting_apply(&settings[i], target, "", NULL);
 
                         assert(r == 0); /* defaults are numbers, or nothing: nothing to allocate */

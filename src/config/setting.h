@@ -36,12 +36,16 @@ struct setting {
         const char *min, *max;    /* of numbers, as they would be written; both included */
         size_t offset;            /* in struct config; of a namespace's, in struct config_namespace */
         const char *const *words; /* of SETTING_WORD; the last is NULL */
+        bool needs_restart;       /* a reload does not change it */
 };
 
 extern const struct setting settings[];
 extern const size_t n_settings;
 
 #define NAMESPACE_SECTION "Namespace"
+
+/* Whether it is one of each namespace, and not of struct config. */
+bool setting_is_of_namespace(const struct setting *setting);
 
 /* Whether settings of struct config are in it. */
 bool setting_section_exists(const char *section);

@@ -40,8 +40,28 @@ struct manager {
         struct idle *idle;
         uint64_t status_objects;
         unsigned status_sessions;
+        char *refusal; /* why the last reload was refused; NULL: it was not */
         bool draining;
 };
+
+/* ---- what the service manager is told ---- */
+
+/* Only what has changed: a timer of an idle daemon wakes nobody else. also: lines to begin with, and it is told in
+ * any case; NULL: none. */
+static void tell_status(struct manager *manager, const char *also) {
+        unsigned sessions = server_get_sessions(manager->server);
+        struct storage_stats stats;
+
+        storage_get_stats(manager->storage, &stats);
+        if (!also && stats.objects == manager->status_objects && sessions == manager->status_sessions)
+                return;
+
+        manager->status_objects = stats.objects;
+        manager->status_sessions = sessions;
+        (void) sd_notifyf(false, "%sSTATUS=%" PRIu64 " objects, %u sessions%s%s", also ?: "", stats.objects,
+                          sessions, manager->refusal ? "; the last reload was refused: " : "",
+                          manager->refusal ?: "");
+}
 
 /* ---- configuration ---- */
 
@@ -116,89 +136,116 @@ static struct server_config server_config_from(const struct config *config) {
         };
 }
 
-static bool same_path(const char *a, const char *b) {
-        return a == b || (a && b && strcmp(a, b) == 0);
+/* Names that a reload's message has at most. */
+#define CHANGES_TOLD 20
+
+struct changes {
+        char *text;
+        size_t size;
+        FILE *stream;
+        unsigned n;
+};
+
+static void on_change(const char *section, const char *name, bool needs_restart, void *userdata) {
+        struct changes *changes = userdata;
+
+        if (needs_restart)
+                log_notice("%s= has changed: that counts from the next restart.", name);
+        else if (changes->n++ < CHANGES_TOLD)
+                (void) fprintf(changes->stream, "%s [%s]%s%s%s", changes->n > 1 ? "," : ":", section,
+                               name ? " " : "", name ?: "", name ? "=" : "");
 }
 
-/* What only a start can change stays as it is, and is said. */
-static void keep_fixed(struct config *old, struct config *new) {
-        if (!same_path(old->store_directory, new->store_directory))
-                log_notice("StoreDirectory= has changed: that counts from the next restart.");
-        if (old->object_max != new->object_max)
-                log_notice("MaxObjectSize= has changed: that counts from the next restart.");
-        if (old->expired_keep_usec != new->expired_keep_usec)
-                log_notice("ExpiredKeepSec= has changed: that counts from the next restart.");
-        if (!same_path(old->cache_path, new->cache_path))
-                log_notice("CachePath= has changed: that counts from the next restart.");
-        if (old->workers != new->workers)
-                log_notice("Workers= has changed: that counts from the next restart.");
+/* Tells which settings have changed, of those that can: ": [Server] MaxStreams=, [Namespace a]". To be freed;
+ * NULL: no memory. */
+static char *describe_changes(const struct config *old, const struct config *new) {
+        struct changes changes = {};
+        int r;
 
+        changes.stream = open_memstream(&changes.text, &changes.size);
+        if (!changes.stream)
+                return NULL;
+
+        r = config_compare(old, new, on_change, &changes);
+        if (changes.n > CHANGES_TOLD)
+                (void) fprintf(changes.stream, " and %u more", changes.n - CHANGES_TOLD);
+        else if (changes.n == 0)
+                (void) fprintf(changes.stream, ": nothing has changed");
+        if (fclose(changes.stream) != 0 || r < 0) {
+                free(changes.text);
+                return NULL;
+        }
+
+        return changes.text;
+}
+
+/* What only a start can change stays as it is. */
+static void keep_fixed(struct config *old, struct config *new) {
         free(new->store_directory);
         new->store_directory = TAKE_PTR(old->store_directory);
         free(new->cache_path);
         new->cache_path = TAKE_PTR(old->cache_path);
-        new->object_max = old->object_max;
-        new->expired_keep_usec = old->expired_keep_usec;
         new->workers = old->workers;
 }
 
-static void tell_reloading(void) {
-        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
+/* All of it, or on an error nothing. */
+static int apply(struct manager *manager, struct config *config, char **ret_text) {
+        _cleanup_(access_rules_unrefp) struct access_rules *rules = NULL;
+        const char *setting = "The configuration";
+        struct server_config server_config;
+        int r;
+
+        r = namespaces_compile(&rules, config);
+        if (r >= 0)
+                r = store_reconfigure(manager->storage, manager->directory, &manager->config, config,
+                                      &setting);
+        if (r < 0) {
+                if (asprintf(ret_text, "%s can't be applied: %s", setting, strerror(-r)) < 0)
+                        *ret_text = NULL;
+                return r;
+        }
+
+        server_config = server_config_from(config);
+        server_reconfigure(manager->server, &server_config);
+        server_set_rules(manager->server, rules);
+        log_set_level(config->log_level);
+        (void) idle_set_timeout(manager->idle, config->exit_idle_usec);
+        return 0;
+}
+
+static int refuse_reload(struct manager *manager, int error, char **ret_text) {
+        log_write(LOG_ERR, error, MESSAGE_RELOAD_REFUSED, NULL, 0,
+                  "The configuration was not reloaded, the one before stays in force: %s",
+                  *ret_text ?: strerror(-error));
+        free(manager->refusal);
+        manager->refusal = *ret_text ? strdup(*ret_text) : NULL;
+        tell_status(manager, "READY=1\n");
+        return error;
 }
 
 static int reload(char **ret_text, void *userdata) {
         struct manager *manager = userdata;
-        _cleanup_(access_rules_unrefp) struct access_rules *rules = NULL;
         _cleanup_(config_done) struct config config = {};
-        struct server_config server_config;
+        _cleanup_free_ char *changes = NULL;
         int r;
 
         *ret_text = NULL;
 
-        tell_reloading();
+        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
         r = manager_load_config(&config, manager->options, ret_text);
         if (r >= 0)
-                r = namespaces_compile(&rules, &config);
-        if (r >= 0)
-                r = store_set_limits(manager->storage, manager->directory, &config);
-        if (r < 0) {
-                log_write(LOG_ERR, r, MESSAGE_RELOAD_REFUSED, NULL, 0,
-                          "The configuration was not reloaded, the one before stays in force: %s",
-                          *ret_text ?: strerror(-r));
-                (void) sd_notify(false, "READY=1");
-                return r;
-        }
+                r = apply(manager, &config, ret_text);
+        if (r < 0)
+                return refuse_reload(manager, r, ret_text);
 
+        changes = describe_changes(&manager->config, &config);
+        log_write(LOG_INFO, 0, MESSAGE_RELOADED, NULL, 0, "The configuration was reloaded%s.", changes ?: "");
         keep_fixed(&manager->config, &config);
-        server_config = server_config_from(&config);
-        server_reconfigure(manager->server, &server_config);
-        server_set_rules(manager->server, rules);
-        store_reconfigure(manager->storage, &config);
-        log_set_level(config.log_level);
-        (void) idle_set_timeout(manager->idle, config.exit_idle_usec);
         config_done(&manager->config);
         manager->config = config_take(&config);
-
-        log_write(LOG_INFO, 0, MESSAGE_RELOADED, NULL, 0, "The configuration was reloaded.");
-        (void) sd_notify(false, "READY=1");
+        free(TAKE_PTR(manager->refusal));
+        tell_status(manager, "READY=1\n");
         return 0;
-}
-
-/* ---- what the service manager is told ---- */
-
-/* Only what has changed: a timer of an idle daemon wakes nobody else. */
-static void tell_status(struct manager *manager, const char *also) {
-        unsigned sessions = server_get_sessions(manager->server);
-        struct storage_stats stats;
-
-        storage_get_stats(manager->storage, &stats);
-        if (!also && stats.objects == manager->status_objects && sessions == manager->status_sessions)
-                return;
-
-        manager->status_objects = stats.objects;
-        manager->status_sessions = sessions;
-        (void) sd_notifyf(false, "%sSTATUS=%" PRIu64 " objects, %u sessions", also ?: "", stats.objects,
-                          sessions);
 }
 
 static int on_status_timer(sd_event_source *source, _unused_ uint64_t usec, void *userdata) {
@@ -424,5 +471,6 @@ void manager_free(struct manager *manager) {
         server_free(manager->server);
         sd_event_unref(manager->event);
         config_done(&manager->config);
+        free(manager->refusal);
         free(manager);
 }

@@ -217,17 +217,8 @@ static struct storage_amount amount_from(const struct config_amount *amount) {
         return (struct storage_amount){ amount->bytes, amount->percent };
 }
 
-void store_reconfigure(struct storage *storage, const struct config *config) {
-        struct storage_amount cache_path_max = amount_from(&config->cache_path_max);
-        int r;
-
-        storage_set_check_on_fill(storage, config->check_on_fill);
-        r = storage_set_cache_size(storage, config->cache_size);
-        if (r < 0)
-                (void) log_errno(LOG_WARNING, r,
-                                 "There is no memory for CacheSize=, nothing is kept in memory: %m");
-
-        storage_set_cache_path_max(storage, &cache_path_max);
+static uint64_t object_max_from(const struct config *config) {
+        return config->object_max == UINT64_MAX ? 0 : config->object_max;
 }
 
 /* The file system that a folder is on, or will be on when it was made. */
@@ -291,12 +282,34 @@ static void limits_done(struct storage_limits *limits) {
         free((struct storage_namespace *) limits->namespaces);
 }
 
-int store_set_limits(struct storage *storage, const char *directory, const struct config *config) {
+int store_reconfigure(struct storage *storage,
+                      const char *directory,
+                      const struct config *old,
+                      const struct config *new,
+                      const char **ret_setting) {
+        struct storage_amount cache_path_max = amount_from(&new->cache_path_max);
         _cleanup_(limits_done) struct storage_limits limits = {};
         int r;
 
-        r = limits_from_config(&limits, config, directory);
-        return r < 0 ? r : storage_set_limits(storage, &limits);
+        r = limits_from_config(&limits, new, directory);
+        if (r < 0)
+                return r;
+        r = storage_set_cache_size(storage, new->cache_size);
+        if (r < 0) {
+                *ret_setting = "CacheSize=";
+                return r;
+        }
+        r = storage_set_limits(storage, &limits);
+        if (r < 0) {
+                (void) storage_set_cache_size(storage, old->cache_size);
+                return r;
+        }
+
+        storage_set_object_max(storage, object_max_from(new));
+        storage_set_expired_keep(storage, new->expired_keep_usec);
+        storage_set_check_on_fill(storage, new->check_on_fill);
+        storage_set_cache_path_max(storage, &cache_path_max);
+        return 0;
 }
 
 int store_open(struct storage **ret, const char *directory, const struct config *config) {
@@ -305,7 +318,7 @@ int store_open(struct storage **ret, const char *directory, const struct config 
                 .directory = directory,
                 .view = getenv("OBJMAPPER_BLOB_VIEW"),
                 .inline_max = SIZE_MAX,
-                .object_max = config->object_max == UINT64_MAX ? 0 : config->object_max,
+                .object_max = object_max_from(config),
                 .expired_keep_usec = config->expired_keep_usec,
                 .cache_path = config->cache_path,
                 .cache_view = getenv("OBJMAPPER_CACHE_VIEW"),

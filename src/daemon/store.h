@@ -13,9 +13,10 @@ int store_find(char **ret, const struct config *config, bool user, const char *i
 /* Opens it. directory has to outlive it. What goes wrong is logged, in words; errors of storage_init(). */
 int store_open(struct storage **ret, const char *directory, const struct config *config);
 
-/* What it may hold from now on, as a new configuration says; directory: that of store_open(). -ENOMEM: it stays as
- * it was. */
-int store_set_limits(struct storage *storage, const char *directory, const struct config *config);
-
-/* What else a new configuration changes of it. */
-void store_reconfigure(struct storage *storage, const struct config *config);
+/* All that a new configuration changes of it, or nothing: -ENOMEM, with *ret_setting the name of what there is not
+ * enough for, where that is known. directory: that of store_open(); old: what is in force. */
+int store_reconfigure(struct storage *storage,
+                      const char *directory,
+                      const struct config *old,
+                      const struct config *new,
+                      const char **ret_setting);

@@ -129,7 +129,7 @@ void writer_take_limits(struct writer *writer, struct limits *limits) {
         if (storage_apply_limits(writer->storage, limits) >= 0)
                 writer_adapt(writer);
         else
-                limits_free(limits); /* without memory those before stay */
+                writer_try_limits_again(writer, limits);
 }
 
 void writer_adapt(struct writer *writer) {

@@ -20,10 +20,10 @@ void writer_expect_expiry(struct writer *writer, uint64_t expires_usec) {
 uint64_t writer_next_expiry(const struct writer *writer) {
         const struct storage *storage = writer->storage;
         uint64_t look_usec = storage->hooks.clock_look_usec ?: CLOCK_LOOK_USEC;
+        uint64_t keep_usec = __atomic_load_n(&storage->expired_keep_usec, __ATOMIC_RELAXED);
         uint64_t now_usec, due_usec, wait_usec;
 
-        if (__builtin_add_overflow(writer->expires_usec, storage->expired_keep_usec, &due_usec) ||
-            due_usec == UINT64_MAX)
+        if (__builtin_add_overflow(writer->expires_usec, keep_usec, &due_usec) || due_usec == UINT64_MAX)
                 return 0;
 
         now_usec = storage_now(storage);
@@ -68,6 +68,7 @@ static int expire(struct writer *writer, MDB_txn *txn) {
 /* *ret_next_usec becomes when the first of those left expires. */
 static int expire_some(struct writer *writer, MDB_txn *txn, uint64_t *ret_next_usec) {
         struct storage *storage = writer->storage;
+        uint64_t keep_usec = __atomic_load_n(&storage->expired_keep_usec, __ATOMIC_RELAXED);
         uint64_t now_usec = storage_now(storage), next_usec;
         int r;
 
@@ -77,8 +78,7 @@ static int expire_some(struct writer *writer, MDB_txn *txn, uint64_t *ret_next_u
                         return r;
                 *ret_next_usec = r > 0 ? next_usec : UINT64_MAX;
 
-                if (r == 0 || now_usec < storage->expired_keep_usec ||
-                    next_usec > now_usec - storage->expired_keep_usec ||
+                if (r == 0 || now_usec < keep_usec || next_usec > now_usec - keep_usec ||
                     writer->batch.n_written >= EXPIRE_MAX)
                         return 0;
 

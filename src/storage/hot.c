@@ -683,7 +683,10 @@ int hot_set_size(struct hot *hot, uint64_t size_max) {
         if (size_max != hot->size_max) {
                 release_memory(hot);
                 r = take_memory(hot, size_max);
-                __atomic_store_n(&hot->size_max, r < 0 ? 0 : size_max, __ATOMIC_RELAXED);
+                if (r >= 0)
+                        __atomic_store_n(&hot->size_max, size_max, __ATOMIC_RELAXED);
+                else if (take_memory(hot, hot->size_max) < 0) /* which was given back a moment ago */
+                        __atomic_store_n(&hot->size_max, 0, __ATOMIC_RELAXED);
         }
 
         for (size_t i = 0; i < SHARDS; i++)

@@ -31,7 +31,7 @@ int hot_new(struct hot **ret, uint64_t size_max, uint64_t (*hash)(const void *ur
 void hot_free(struct hot *hot);
 DEFINE_CLEANUP(struct hot, hot_free)
 
-/* Another budget. When it is not what it was, all is dropped. -ENOMEM: nothing is kept from now on. */
+/* Another budget. When it is not what it was, all is dropped. -ENOMEM: it stays, empty. */
 int hot_set_size(struct hot *hot, uint64_t size_max);
 
 /* Gives about half of the memory back to the system, the less hot half, and takes it again only little by

@@ -416,10 +416,13 @@ struct storage_stats {
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret);
 
-/* Another size of the hot table, as cache_size: what was in it is dropped. -ENOMEM: there is none from now on.
- * And whether bodies are checked. */
+/* Another size of the hot table, as cache_size: what was in it is dropped. -ENOMEM: the size stays. */
 int storage_set_cache_size(struct storage *storage, uint64_t cache_size);
+/* Whether bodies are checked; how large one may be, for uploads that are begun later; and how long expired objects
+ * are kept: as the numbers of the same names in struct storage_config. */
 void storage_set_check_on_fill(struct storage *storage, bool check_on_fill);
+void storage_set_object_max(struct storage *storage, uint64_t object_max);
+void storage_set_expired_keep(struct storage *storage, uint64_t expired_keep_usec);
 
 /* The system is short of memory: gives back about half of what the hot table takes, and takes it again only
  * little by little. */

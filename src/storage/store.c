@@ -382,9 +382,6 @@ int storage_init_with_hooks(struct storage **ret,
 
         *storage = (struct storage){
                 .inline_max = config->inline_max == SIZE_MAX ? INLINE_MAX_DEFAULT : config->inline_max,
-                .object_max = config->object_max == 0 ? INT64_MAX
-                                                      : (config->object_max > INT64_MAX ? INT64_MAX
-                                                                                        : config->object_max),
                 .expired_keep_usec = config->expired_keep_usec,
                 .check_on_fill = config->check_on_fill,
                 .on_event = config->on_event,
@@ -397,6 +394,7 @@ int storage_init_with_hooks(struct storage **ret,
                 .damaged_mutex = PTHREAD_MUTEX_INITIALIZER,
         };
 
+        storage_set_object_max(storage, config->object_max);
         r = open_store(storage, config);
         if (r < 0)
                 return r;
@@ -484,6 +482,17 @@ int storage_set_cache_size(struct storage *storage, uint64_t cache_size) {
 
 void storage_set_check_on_fill(struct storage *storage, bool check_on_fill) {
         __atomic_store_n(&storage->check_on_fill, check_on_fill, __ATOMIC_RELAXED);
+}
+
+/* A file has no more than INT64_MAX bytes. */
+void storage_set_object_max(struct storage *storage, uint64_t object_max) {
+        object_max = object_max == 0 ? INT64_MAX : MIN(object_max, (uint64_t) INT64_MAX);
+        __atomic_store_n(&storage->object_max, object_max, __ATOMIC_RELAXED);
+}
+
+void storage_set_expired_keep(struct storage *storage, uint64_t expired_keep_usec) {
+        __atomic_store_n(&storage->expired_keep_usec, expired_keep_usec, __ATOMIC_RELAXED);
+        writer_wake(storage->writer);
 }
 
 void storage_shrink(struct storage *storage) {

@@ -65,8 +65,8 @@ struct tally {
 
 struct storage {
         size_t inline_max;
-        uint64_t object_max;
-        uint64_t expired_keep_usec;
+        uint64_t object_max;        /* atomic */
+        uint64_t expired_keep_usec; /* atomic */
         void (*on_event)(enum storage_event event,
                          const void *uri,
                          size_t uri_size,

@@ -67,13 +67,16 @@ static void give_back(struct storage_upload *upload, uint64_t size) {
 
 int storage_upload_new(struct storage *storage, uint64_t size, struct storage_upload **ret) {
         _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
+        uint64_t max;
         int r;
 
         assert(storage);
         assert(ret);
 
+        max = __atomic_load_n(&storage->object_max, __ATOMIC_RELAXED);
+
         if (size != UINT64_MAX) {
-                if (size > storage->object_max)
+                if (size > max)
                         return -EFBIG;
 
                 r = check_space(storage, size);
@@ -85,7 +88,7 @@ int storage_upload_new(struct storage *storage, uint64_t size, struct storage_up
         if (!upload)
                 return -ENOMEM;
 
-        *upload = (struct storage_upload){ .storage = storage, .said = size, .fd = -EBADF };
+        *upload = (struct storage_upload){ .storage = storage, .said = size, .max = max, .fd = -EBADF };
         upload->hash = XXH3_createState();
         if (!upload->hash)
                 return -ENOMEM;
@@ -165,7 +168,7 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
 
         if (upload->error < 0)
                 return upload->error;
-        if (size > MIN(upload->said, upload->storage->object_max) - upload->size)
+        if (size > MIN(upload->said, upload->max) - upload->size)
                 return -EFBIG;
         if (size == 0)
                 return 0;

@@ -13,6 +13,7 @@ struct storage_upload {
         struct storage *storage;
         XXH3_state_t *hash;
         uint64_t said; /* UINT64_MAX: nothing */
+        uint64_t max;
         uint64_t size;
         uint64_t checksum; /* once finished */
         bool is_finished;

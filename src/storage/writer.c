@@ -15,6 +15,7 @@
 #define BATCH_UNSYNCED_MAX  (64U << 20)
 #define GATHER_USEC         (5 * USEC_PER_MSEC)
 #define USAGE_INTERVAL_USEC (60 * USEC_PER_SEC)
+#define NO_MEMORY_REST_NSEC (10 * 1000 * 1000)
 #define USAGE_STEP_MIN      512 /* objects whose use is written in one transaction, at least */
 
 int writer_begin(struct writer *writer, MDB_txn **ret) {
@@ -522,6 +523,17 @@ void writer_set_limits(struct writer *writer, struct limits *limits) {
         (void) pthread_mutex_unlock(&writer->mutex);
 }
 
+void writer_try_limits_again(struct writer *writer, struct limits *limits) {
+        (void) nanosleep(&(struct timespec){ .tv_nsec = NO_MEMORY_REST_NSEC }, NULL);
+
+        (void) pthread_mutex_lock(&writer->mutex);
+        if (!writer->new_limits && !writer->stop)
+                writer->new_limits = TAKE_PTR(limits);
+        (void) pthread_mutex_unlock(&writer->mutex);
+        if (limits) /* newer ones have come */
+                limits_free(limits);
+}
+
 static void *run(void *userdata) {
         struct writer *writer = userdata;
 
@@ -594,6 +606,12 @@ int writer_settle(struct writer *writer, uint64_t *ret_mark) {
 
         *ret_mark = first.mark;
         return 0;
+}
+
+void writer_wake(struct writer *writer) {
+        (void) pthread_mutex_lock(&writer->mutex);
+        (void) pthread_cond_signal(&writer->wake);
+        (void) pthread_mutex_unlock(&writer->mutex);
 }
 
 void writer_expect_usage(struct writer *writer) {

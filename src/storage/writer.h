@@ -118,6 +118,8 @@ struct writer {
 int writer_new(struct writer **ret, struct storage *storage, const struct dictionary_state *state);
 /* Finishes what was submitted. */
 void writer_free(struct writer *writer);
+/* When it has something to do has changed. Any thread. */
+void writer_wake(struct writer *writer);
 /* The first get was counted since they were written last. Any thread. */
 void writer_expect_usage(struct writer *writer);
 
@@ -193,6 +195,8 @@ void writer_adapt(struct writer *writer);
 void writer_step_adapt(struct writer *writer);
 /* Other limits from now on; takes them. Any thread. */
 void writer_set_limits(struct writer *writer, struct limits *limits);
+/* There is no memory for them yet; takes them. */
+void writer_try_limits_again(struct writer *writer, struct limits *limits);
 
 /* show.c: reports a visible put as done once the overlay shows it; *change becomes the store's own copy. False:
  * it waits for the commit, as others do. */

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -196,7 +197,7 @@ def test_notifications():
         reloading = notifications.wait("RELOADING=1")
         assert 0 < int(reloading[1].removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(
             time.CLOCK_MONOTONIC) // 1000, reloading
-        assert notifications.next() == ["READY=1"]
+        assert notifications.next() == ["READY=1", "STATUS=0 objects, 0 sessions"]
 
         daemon.ctl("put", "object", "/etc/hostname")
         daemon.stop()
@@ -314,10 +315,10 @@ def test_limits_of_the_store():
         return daemon.ctl("put", name, str(body), check=check)
 
     def reload(daemon, settings):
-        before = daemon.log().count("The configuration was reloaded.")
+        before = daemon.log().count("The configuration was reloaded")
         daemon.configure_store(settings)
         daemon.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: daemon.log().count("The configuration was reloaded.") > before, "the reload")
+        wait_until(lambda: daemon.log().count("The configuration was reloaded") > before, "the reload")
 
     with Daemon(start=False) as daemon:
         daemon.configure_store("MaxBytes=100K\nKeepFree=0\nPolicy=lru")
@@ -359,11 +360,14 @@ def test_reload():
         daemon.start(wait=False)
         notifications.wait("READY=1")
 
-        def reload(settings):
-            daemon.configure(settings)
+        def send_reload():
             daemon.process.send_signal(signal.SIGHUP)
             notifications.wait("RELOADING=1")
-            notifications.wait("READY=1")
+            return notifications.next()[1]
+
+        def reload(settings):
+            daemon.configure(settings)
+            return send_reload()
 
         def is_full():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as holder:
@@ -371,24 +375,88 @@ def test_reload():
                 return daemon.ctl("ls", check=False).returncode != 0
 
         assert is_full()
-        reload("MaxConnections=3")
-        assert "The configuration was reloaded." in daemon.log()
+        assert "refused" not in reload("MaxConnections=3")
+        assert "The configuration was reloaded: [Server] MaxConnections=.\n" in daemon.log()
         assert not is_full()
 
-        reload("MaxConnections=1\nMaxConnectionsPerUser=0")
-        assert f"{daemon.config}:5: MaxConnectionsPerUser=0: out of range" in daemon.log()
-        assert "stays in force" in daemon.log()
+        refusal = f"{daemon.config}:5: MaxConnectionsPerUser=0: out of range"
+        status = reload("MaxConnections=1\nMaxConnectionsPerUser=0")
+        assert status.startswith("STATUS=0 objects, ") and f"; the last reload was refused: {refusal}" in status, status
+        assert f"stays in force: {refusal}" in daemon.log()
         assert not is_full()
 
-        daemon.config.write_text("[Store]\nStoreDirectory=/elsewhere\nMaxObjectSize=1M\nExpiredKeepSec=1h\n[Server]\nWorkers=3\n")
-        daemon.process.send_signal(signal.SIGHUP)
-        notifications.wait("RELOADING=1")
-        notifications.wait("READY=1")
-        for name in ("StoreDirectory", "MaxObjectSize", "ExpiredKeepSec", "Workers"):
+        daemon.config.write_text("[Store]\nStoreDirectory=/elsewhere\nCachePath=/elsewhere\n[Server]\nWorkers=3\n")
+        status = send_reload()
+        assert "refused" not in status, status
+        for name in ("StoreDirectory", "CachePath", "Workers"):
             assert f"{name}= has changed: that counts from the next restart." in daemon.log(), daemon.log()
 
+        before = daemon.log().count("The configuration was reloaded")
         reload("LogLevel=err")
-        assert daemon.log().count("The configuration was reloaded.") == 2
+        assert daemon.log().count("The configuration was reloaded") == before
+
+
+def test_reload_of_the_store():
+    with Daemon(start=False) as daemon, Notifications(daemon) as notifications:
+        daemon.start(wait=False)
+        notifications.wait("READY=1")
+
+        def reload(settings):
+            daemon.configure_store(settings)
+            daemon.process.send_signal(signal.SIGHUP)
+            notifications.wait("RELOADING=1")
+            assert "refused" not in notifications.next()[1]
+
+        def put(name, size):
+            body = daemon.base / "body"
+            body.write_bytes(b"x" * size)
+            return daemon.ctl("put", name, str(body), check=False).returncode == 0
+
+        reload("MaxObjectSize=100K")
+        assert put("small", 102400) and not put("large", 102401)
+        reload("MaxObjectSize=200K\nExpiredKeepSec=infinity")
+        assert put("large", 102401)
+
+        daemon.ctl("put", "--ttl", "1ms", "short", "/etc/hostname")
+        wait_until(lambda: daemon.ctl("get", "short", check=False).returncode != 0, "that it has expired")
+        assert b"store_expired 0\n" in daemon.ctl("stats").stdout
+        reload("ExpiredKeepSec=0")
+        wait_until(lambda: b"store_expired 1\n" in daemon.ctl("stats").stdout, "that it is cleared")
+
+
+def test_reload_that_fails_half_way():
+    """What can't be had is found out when other settings were looked at, and changes none of them."""
+    with Daemon(start=False) as daemon, Notifications(daemon) as notifications:
+        hostname = pathlib.Path("/etc/hostname").read_bytes()
+
+        def reload(settings):
+            daemon.configure_store(settings)
+            daemon.process.send_signal(signal.SIGHUP)
+            notifications.wait("RELOADING=1")
+            return notifications.next()[1]
+
+        daemon.configure_store("CacheSize=4M\nMaxObjects=2\nEvict=no")
+        daemon.start(wait=False)
+        notifications.wait("READY=1")
+        for name in ("1", "2"):
+            daemon.ctl("put", name, "/etc/hostname")
+        status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+        memory = (int(re.search(r"VmSize:\s+(\d+)", status)[1]) << 10) + (4 << 30)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_AS, (memory, memory))
+
+        said = reload("CacheSize=64G\nMaxObjects=10\nEvict=no\n[Server]\nMaxConnections=1\n"
+                      "[Namespace n]\nPrefix=n/\nReadUsers=12345\n")
+        assert "refused: CacheSize= can't be applied: Cannot allocate memory" in said, said
+        assert b"namespace_n_" not in daemon.ctl("stats").stdout
+        assert daemon.ctl("put", "3", "/etc/hostname", check=False).returncode != 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as holder:
+            holder.connect(daemon.reader)
+            wait_until(lambda: daemon.ctl("get", "1").stdout == hostname and not re.search(
+                rb"^hot_hits 0$", daemon.ctl("stats").stdout, re.M), "that the hot table is there still")
+
+        said = reload("CacheSize=2M\nMaxObjects=10\nEvict=no")
+        assert "refused" not in said, said
+        daemon.ctl("put", "3", "/etc/hostname")
 
 
 def get_slowly(daemon, size):

@@ -69,10 +69,10 @@ def connect(path, uid, gid=None, groups=()):
 
 
 def reload(daemon, settings):
-    n = daemon.log().count("was reloaded")
+    n = daemon.log(1 << 20).count("was reloaded")
     daemon.configure(settings)
     daemon.process.send_signal(signal.SIGHUP)
-    common.wait_until(lambda: daemon.log().count("was reloaded") > n, "reloaded")
+    common.wait_until(lambda: daemon.log(1 << 20).count("was reloaded") > n, "reloaded")
 
 
 def refusals(daemon):
@@ -306,9 +306,9 @@ def test_reload():
 
             for wrong in ("[Namespace alice]\nReadUsers=1\n", "[Namespace a]\nPrefix=a\n[Namespace b]\nPrefix=a\n"):
                 daemon.configure(wrong)
-                n = daemon.log().count("was not reloaded")
+                n = daemon.log(1 << 20).count("was not reloaded")
                 daemon.process.send_signal(signal.SIGHUP)
-                common.wait_until(lambda n=n: daemon.log().count("was not reloaded") > n, "refused")
+                common.wait_until(lambda n=n: daemon.log(1 << 20).count("was not reloaded") > n, "refused")
                 refused(bob.ask(wire.GET, wire.uri("alice/1")), "alice")
 
             for _ in range(10):

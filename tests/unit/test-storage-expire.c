@@ -107,6 +107,34 @@ static void test_times(void) {
         shelf_destroy(&shelf);
 }
 
+/* How long expired objects are kept changes while the store is open. */
+static void test_kept_otherwise(void) {
+        struct shelf shelf;
+
+        expiring_init(&shelf);
+        /* It is not found out by looking again. */
+        shelf.hooks.clock_look_usec = shelf.hooks.usage_interval_usec = 3600 * SEC;
+        shelf.config.expired_keep_usec = UINT64_MAX;
+        shelf_open(&shelf);
+        assert_ok(put_ttl(shelf.storage, "first", BIG, 1000));
+        assert_ok(put_ttl(shelf.storage, "second", BIG, 5000));
+        set_now(START + 4 * SEC);
+        let_run(&shelf);
+        assert_ok(get(&shelf, "first", STORAGE_GET_STALE));
+
+        storage_set_expired_keep(shelf.storage, 2 * SEC);
+        wait_until(shelf_stats(&shelf).expired == 1);
+        assert_ok(get(&shelf, "second", 0));
+
+        storage_set_expired_keep(shelf.storage, UINT64_MAX);
+        set_now(START + 400 * SEC);
+        let_run(&shelf);
+        assert_ok(get(&shelf, "second", STORAGE_GET_STALE));
+        storage_set_expired_keep(shelf.storage, 0);
+        wait_until(shelf_stats(&shelf).expired == 2);
+        shelf_destroy(&shelf);
+}
+
 /* What is put in the place of an object does not inherit its end. */
 static void test_changed_before(void) {
         char longer[701];
@@ -325,6 +353,7 @@ static void test_stress(void) {
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/expire/times", test_times);
+        harness_add("/storage/expire/kept-otherwise", test_kept_otherwise);
         harness_add("/storage/expire/changed-before", test_changed_before);
         harness_add("/storage/expire/many", test_many);
         harness_add("/storage/expire/never-cleared", test_never_cleared);
