@@ -8,6 +8,7 @@
 #include "ctl.h"
 #include "print.h"
 #include "report.h"
+#include "timing.h"
 
 /* stat is for people and has a structure of lines, which no value may break: it escapes always. */
 int verb_stat(struct ctl *ctl) {
@@ -95,12 +96,16 @@ int verb_ls(struct ctl *ctl) {
 }
 
 struct counters {
-        bool json;
+        bool all, json;
         size_t n;
+        struct timings timings;
 };
 
 static int show_counter(const char *name, uint64_t value, void *userdata) {
         struct counters *counters = userdata;
+
+        if (!counters->all && timings_take(&counters->timings, name, value))
+                return 0;
 
         if (counters->json) {
                 printf(counters->n == 0 ? "{\n  " : ",\n  ");
@@ -115,14 +120,39 @@ static int show_counter(const char *name, uint64_t value, void *userdata) {
         return 0;
 }
 
+static void show_timing(struct counters *counters, enum timing timing, const char *what, uint64_t value) {
+        char name[64];
+
+        (void) snprintf(name, sizeof(name), "%s_usec_%s", timing_name(timing), what);
+        (void) show_counter(name, value, counters);
+}
+
+/* What of a histogram people want to know. */
+static void show_timings(struct counters *counters) {
+        counters->all = true;
+        for (enum timing timing = 0; timing < TIMING_MAX; timing++) {
+                struct histogram histogram;
+
+                if (!counters->timings.counters[timing].is_there)
+                        continue;
+
+                timings_get(NULL, &counters->timings, timing, &histogram);
+                show_timing(counters, timing, "count", histogram_count(&histogram));
+                show_timing(counters, timing, "sum", histogram.sum_usec);
+                show_timing(counters, timing, "p50", (uint64_t) histogram_percentile(&histogram, 0.5));
+                show_timing(counters, timing, "p99", (uint64_t) histogram_percentile(&histogram, 0.99));
+        }
+}
+
 int verb_stats(struct ctl *ctl) {
-        struct counters counters = { .json = ctl->arguments.json };
+        struct counters counters = { .json = ctl->arguments.json, .all = ctl->arguments.all };
         int r;
 
         r = objmapper_stats(ctl->client, show_counter, &counters);
         if (r < 0)
                 return report(ctl, r);
 
+        show_timings(&counters);
         if (counters.json)
                 printf(counters.n == 0 ? "{}\n" : "\n}\n");
 

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "ctl.h"
 #include "macro.h"
 #include "metrics.h"
 #include "report.h"
+#include "timing.h"
 
 #define COUNTERS_MAX 65536 /* more than any daemon has */
 
@@ -139,6 +141,34 @@ static const struct rule {
         { "*", "other", "name", NULL },
 };
 
+/* Those of one family follow each other. */
+static const struct timing_family {
+        const char *name; /* ends with the unit: seconds */
+        const char *label, *value;
+        const char *help;
+} timing_families[TIMING_MAX] = {
+        [TIMING_GET_FDPASS] = { "get_duration_seconds", "mode", "fdpass",
+                                "Time that gets took the daemon, from reading the request to sending the "
+                                "last "
+                                "byte, by mode." },
+        [TIMING_GET_COPY] = { "get_duration_seconds", "mode", "copy" },
+        [TIMING_GET_SPLICE] = { "get_duration_seconds", "mode", "splice" },
+        [TIMING_GET_INLINE] = { "get_duration_seconds", "mode", "inline" },
+        [TIMING_GET_BODILESS] = { "get_duration_seconds", "mode", "bodiless" },
+        [TIMING_PUT_DURABLE] = { "put_duration_seconds", "acknowledged", "durable",
+                                 "Time that puts took the daemon, from having all of it to its answer." },
+        [TIMING_PUT_VISIBLE] = { "put_duration_seconds", "acknowledged", "visible" },
+        [TIMING_REMOVE] = { "remove_duration_seconds", NULL, NULL,
+                            "Time that removes took the daemon, from reading the request to its answer." },
+        [TIMING_JOB_WAIT] = { "job_wait_seconds", "pool", "request",
+                              "Time that what may wait for the disk waited for a thread." },
+        [TIMING_BULK_JOB_WAIT] = { "job_wait_seconds", "pool", "bulk" },
+        [TIMING_STORE_WAIT] = { "store_wait_seconds", NULL, NULL,
+                                "Time that changes waited for those before them." },
+        [TIMING_STORE_COMMIT] = { "store_commit_duration_seconds", NULL, NULL,
+                                  "Time that transactions took to be on the disk." },
+};
+
 struct sample {
         const struct rule *rule;
         char *counter;
@@ -150,6 +180,7 @@ struct sample {
 struct samples {
         struct sample *samples;
         size_t n;
+        struct timings timings;
 };
 
 static void samples_done(struct samples *samples) {
@@ -180,6 +211,9 @@ static bool rule_fits(const struct rule *rule, struct sample *sample) {
 static int add_counter(const char *name, uint64_t value, void *userdata) {
         struct samples *all = userdata;
         struct sample *samples, *sample;
+
+        if (timings_take(&all->timings, name, value))
+                return 0;
 
         if (all->n >= COUNTERS_MAX)
                 return -E2BIG;
@@ -239,6 +273,48 @@ static void print_family(FILE *out, const struct family *family, const struct sa
         }
 }
 
+static void print_seconds(FILE *out, uint64_t usec) {
+        fprintf(out, "%" PRIu64 ".%06" PRIu64, usec / USEC_PER_SEC, usec % USEC_PER_SEC);
+}
+
+static void print_timing(FILE *out, const struct timing_family *family, const struct histogram *histogram) {
+        char label[64] = "", alone[80] = "";
+        uint64_t n = 0;
+
+        if (family->label) {
+                (void) snprintf(label, sizeof(label), "%s=\"%s\",", family->label, family->value);
+                (void) snprintf(alone, sizeof(alone), "{%s=\"%s\"}", family->label, family->value);
+        }
+
+        for (unsigned i = 0; i < HISTOGRAM_BOUNDS; i++) {
+                n += histogram->counts[i];
+                fprintf(out, "objmapper_%s_bucket{%sle=\"%.10g\"} %" PRIu64 "\n", family->name, label,
+                        (double) histogram_bound(i) / USEC_PER_SEC, n);
+        }
+        n += histogram->counts[HISTOGRAM_BOUNDS];
+        fprintf(out, "objmapper_%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n", family->name, label, n);
+        fprintf(out, "objmapper_%s_count%s %" PRIu64 "\n", family->name, alone, n);
+        fprintf(out, "objmapper_%s_sum%s ", family->name, alone);
+        print_seconds(out, histogram->sum_usec);
+        fputc('\n', out);
+}
+
+static void print_timings(FILE *out, const struct timings *timings) {
+        for (enum timing timing = 0; timing < TIMING_MAX; timing++) {
+                const struct timing_family *family = &timing_families[timing];
+                struct histogram histogram;
+
+                if (family->help && timings->counters[timing].is_there)
+                        fprintf(out,
+                                "# TYPE objmapper_%s histogram\n# UNIT objmapper_%s seconds\n"
+                                "# HELP objmapper_%s %s\n",
+                                family->name, family->name, family->name, family->help);
+                timings_get(NULL, timings, timing, &histogram);
+                if (timings->counters[timing].is_there)
+                        print_timing(out, family, &histogram);
+        }
+}
+
 int metrics_print(struct ctl *ctl, FILE *out) {
         _cleanup_(samples_done) struct samples samples = {};
         int r;
@@ -249,6 +325,7 @@ int metrics_print(struct ctl *ctl, FILE *out) {
 
         for (size_t i = 0; i < ARRAY_SIZE(families); i++)
                 print_family(out, &families[i], &samples);
+        print_timings(out, &samples.timings);
         fprintf(out, "# EOF\n");
         return 0;
 }

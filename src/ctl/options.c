@@ -137,6 +137,7 @@ static const struct option_entry {
         { OPTION_IF_GENERATION, PUT | SET_META | RM, 0, "if-generation", "N",
           "only when the object has generation N" },
         { OPTION_ALL, PURGE, 0, "all", NULL, "the empty prefix is meant: remove everything" },
+        { OPTION_ALL, STATS, 0, "all", NULL, "every counter: all bounds of times rather than percentiles" },
         { OPTION_LONG, LS, 'l', "long", NULL, "show size, time of the put, and ETag as well" },
         { OPTION_NULL, LS, '0', "null", NULL, "end each entry with a NUL, never escape" },
         { OPTION_HTTP, METRICS, 0, "http", NULL, "answer an HTTP request on standard input with it" },

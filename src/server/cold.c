@@ -125,6 +125,7 @@ static void orphaned(_unused_ struct request *request) {
 static void answer(struct cold *cold, struct session *session) {
         uint8_t *p;
 
+        request_resume(&cold->request);
         if (cold->error < 0) {
                 request_refuse(session, PROTO_GET, cold->request.id, status_from_error(cold->error), NULL);
                 return;
@@ -136,7 +137,7 @@ static void answer(struct cold *cold, struct session *session) {
 
         memcpy(p, cold->data, cold->head_size);
         count_add(&session->worker->counters.statuses[PROTO_OK], 1);
-        output_commit(session, p, cold->head_size, -EBADF, true);
+        output_commit(session, p, cold->head_size, -EBADF, TIMED_NOT, true);
         output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
                         cold->offset + WARM_WINDOW, cold->copy);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 
+#include "clock.h"
 #include "macro.h"
 #include "thread.h"
 
@@ -22,6 +23,7 @@ struct job_pool {
         uint64_t waiting;            /* the queues that are not empty */
         unsigned turn;               /* the queue that is looked at next */
         unsigned n_running[2];       /* those of each kind */
+        struct histogram waits;
         bool stop;
         int nice;
         unsigned n_threads;
@@ -86,6 +88,7 @@ static void *work(void *userdata) {
                         continue;
                 }
 
+                histogram_add(&pool->waits, clock_usec(CLOCK_MONOTONIC) - job->submitted_usec, 1);
                 is_write = job->is_write;
                 pool->n_running[is_write]++;
                 (void) pthread_mutex_unlock(&pool->lock);
@@ -131,6 +134,7 @@ void job_submit(struct job_pool *pool, struct job *job) {
 
         job->mail.deliver = deliver;
         job->next = NULL;
+        job->submitted_usec = clock_usec(CLOCK_MONOTONIC);
 
         if (pool->n_threads == 0) {
                 run(job);
@@ -146,6 +150,11 @@ void job_submit(struct job_pool *pool, struct job *job) {
         pool->waiting |= UINT64_C(1) << i;
         (void) pthread_cond_signal(&pool->wake);
         (void) pthread_mutex_unlock(&pool->lock);
+}
+
+void job_pool_get_waits(struct job_pool *pool, struct histogram *ret) {
+        *ret = (struct histogram){};
+        histogram_merge(ret, &pool->waits);
 }
 
 void job_pool_free(struct job_pool *pool) {

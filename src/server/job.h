@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "cleanup.h"
+#include "histogram.h"
 #include "mailbox.h"
 
 struct job {
@@ -18,7 +19,8 @@ struct job {
         uint32_t owner; /* the user for whom it is done */
         bool is_write;  /* of what is being put */
         struct mail mail;
-        struct job *next; /* private */
+        struct job *next;        /* private */
+        uint64_t submitted_usec; /* private */
 };
 
 struct job_pool;
@@ -29,6 +31,9 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads, int nice);
 
 /* Any thread. The caller keeps the job until done() is called. */
 void job_submit(struct job_pool *pool, struct job *job);
+
+/* How long jobs waited for a thread. Any thread. */
+void job_pool_get_waits(struct job_pool *pool, struct histogram *ret);
 
 /* Runs what was submitted, then ends the threads. NULL is fine. */
 void job_pool_free(struct job_pool *pool);

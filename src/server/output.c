@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "bytes.h"
+#include "clock.h"
 #include "deliver.h"
 #include "macro.h"
 #include "session.h"
@@ -257,7 +258,7 @@ uint8_t *output_reserve(struct session *session, size_t size) {
         return output->last->data + output->last->size;
 }
 
-void output_commit(struct session *session, uint8_t *p, size_t size, int fd, bool more) {
+void output_commit(struct session *session, uint8_t *p, size_t size, int fd, enum timed timed, bool more) {
         struct output *output = session->output;
         struct output_chunk *chunk = output->last;
         struct output_item *item = output->n_items > 0 ? item_at(output, output->n_items - 1) : NULL;
@@ -266,14 +267,22 @@ void output_commit(struct session *session, uint8_t *p, size_t size, int fd, boo
         assert(OUTPUT_CHUNK_SIZE - chunk->size >= size);
 
         if (!item || item->kind != OUTPUT_BYTES || item->p + item->size != p || fd >= 0 ||
-            item->n_replies == REPLIES_MERGED) {
+            item->n_replies == REPLIES_MERGED || item->timed != timed ||
+            item->asked_usec != session->asked_usec) {
                 item = push(output);
                 if (!item) {
                         (void) close_fd(fd);
                         out_of_memory(session);
                         return;
                 }
-                *item = (struct output_item){ .kind = OUTPUT_BYTES, .fd = fd, .p = p, .chunk = chunk };
+                *item = (struct output_item){
+                        .kind = OUTPUT_BYTES,
+                        .timed = (uint8_t) timed,
+                        .fd = fd,
+                        .asked_usec = session->asked_usec,
+                        .p = p,
+                        .chunk = chunk,
+                };
         }
 
         chunk->size += size;
@@ -313,6 +322,9 @@ void output_add(struct session *session, struct proto_message *reply) {
 }
 
 void output_add_fd(struct session *session, struct proto_message *reply, int fd) {
+        enum timed timed = fd >= 0                                         ? TIMED_GET_FDPASS
+                           : reply->head.type == (PROTO_GET | PROTO_REPLY) ? TIMED_GET_BODILESS
+                                                                           : TIMED_NOT;
         size_t head;
         uint8_t *p;
 
@@ -322,10 +334,14 @@ void output_add_fd(struct session *session, struct proto_message *reply, int fd)
                 (void) close_fd(fd);
                 return;
         }
-        output_commit(session, p, head, fd, false);
+        output_commit(session, p, head, fd, timed, false);
 }
 
-static void add_block_item(struct session *session, const uint8_t *position, void *block, size_t size) {
+static void add_block_item(struct session *session,
+                           const uint8_t *position,
+                           void *block,
+                           size_t size,
+                           enum timed timed) {
         struct output *output = session->output;
         struct output_item *item = session->broken != 0 ? NULL : push(output);
 
@@ -338,13 +354,36 @@ static void add_block_item(struct session *session, const uint8_t *position, voi
         *item = (struct output_item){
                 .kind = OUTPUT_BLOCK,
                 .n_replies = 1,
+                .timed = (uint8_t) timed,
                 .fd = -EBADF,
                 .size = size,
+                .asked_usec = session->asked_usec,
                 .position = (uint8_t *) position,
                 .block = block,
         };
         add_size(output, size);
         output->n_replies++;
+}
+
+static void add_block(struct session *session,
+                      struct proto_message *reply,
+                      void *block,
+                      size_t size,
+                      enum timed timed) {
+        size_t head;
+        uint8_t *p;
+
+        reply->head.body_size = size;
+        p = encode(session, reply, 0, &head);
+        if (!p) {
+                free(block);
+                return;
+        }
+        output_commit(session, p, head, -EBADF, timed, size > 0);
+        if (size == 0)
+                free(block);
+        else
+                add_block_item(session, block, block, size, timed);
 }
 
 void output_add_data(struct session *session, struct proto_message *reply, const void *data, size_t size) {
@@ -360,7 +399,7 @@ void output_add_data(struct session *session, struct proto_message *reply, const
                         return;
                 }
                 memcpy(block, data, size);
-                output_add_block(session, reply, block, size);
+                add_block(session, reply, block, size, TIMED_GET_INLINE);
                 return;
         }
 
@@ -369,24 +408,11 @@ void output_add_data(struct session *session, struct proto_message *reply, const
                 return;
         if (size > 0)
                 memcpy(p + head, data, size);
-        output_commit(session, p, head + size, -EBADF, false);
+        output_commit(session, p, head + size, -EBADF, TIMED_GET_INLINE, false);
 }
 
 void output_add_block(struct session *session, struct proto_message *reply, void *block, size_t size) {
-        size_t head;
-        uint8_t *p;
-
-        reply->head.body_size = size;
-        p = encode(session, reply, 0, &head);
-        if (!p) {
-                free(block);
-                return;
-        }
-        output_commit(session, p, head, -EBADF, size > 0);
-        if (size == 0)
-                free(block);
-        else
-                add_block_item(session, block, block, size);
+        add_block(session, reply, block, size, TIMED_NOT);
 }
 
 void output_add_file(struct session *session,
@@ -409,8 +435,10 @@ void output_add_file(struct session *session,
 
         *item = (struct output_item){ .kind = kind,
                                       .n_replies = 1,
+                                      .timed = kind == OUTPUT_SPLICE ? TIMED_GET_SPLICE : TIMED_GET_COPY,
                                       .fd = fd,
                                       .size = size,
+                                      .asked_usec = session->asked_usec,
                                       .offset = offset,
                                       .warm = warm,
                                       .copy = copy };
@@ -432,12 +460,14 @@ void output_add_file_reply(struct session *session,
                 (void) close_fd(fd);
                 return;
         }
-        output_commit(session, p, head, -EBADF, true);
+        output_commit(session, p, head, -EBADF, TIMED_NOT, true);
         output_add_file(session, kind, fd, offset, size, 0, copy);
 }
 
 /* size bytes of the first items are sent, and of those the first n_batch items' descriptors. */
 static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
+        uint64_t now_usec = 0;
+
         for (uint32_t i = 0; i < n_batch; i++) {
                 struct output_item *item = item_at(output, i);
 
@@ -460,6 +490,11 @@ static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
                 }
 
                 size -= item->size;
+                if (item->timed != TIMED_NOT && item->n_replies > 0) {
+                        now_usec = now_usec ?: clock_usec(CLOCK_MONOTONIC);
+                        histogram_add(&output->worker->counters.timed[item->timed],
+                                      now_usec - item->asked_usec, item->n_replies);
+                }
                 pop(output);
         }
 }
@@ -496,16 +531,13 @@ static uint32_t fds_allowed(struct session *session) {
         return session->fds_sent >= max ? 0 : MIN(max - session->fds_sent, (uint32_t) session->fds_per_batch);
 }
 
-/* Room for n items at i. */
-static bool insert(struct output *output, uint32_t i, uint32_t n) {
-        for (uint32_t k = 0; k < n; k++)
-                if (!push(output)) {
-                        output->n_items -= k;
-                        return false;
-                }
+/* Room for an item at i. */
+static bool insert(struct output *output, uint32_t i) {
+        if (!push(output))
+                return false;
 
-        for (uint32_t k = output->n_items; k-- > i + n;)
-                *item_at(output, k) = *item_at(output, k - n);
+        for (uint32_t k = output->n_items; k-- > i + 1;)
+                *item_at(output, k) = *item_at(output, k - 1);
         return true;
 }
 
@@ -516,9 +548,8 @@ static int send_body_instead(struct session *session) {
         struct counters *counters = &session->worker->counters;
         struct output_item *item;
         struct stat st;
-        bool body, rest;
+        bool body;
         uint32_t i = 0;
-        size_t head;
 
         while (item_at(output, i)->kind != OUTPUT_BYTES || item_at(output, i)->fd < 0)
                 i++;
@@ -527,28 +558,21 @@ static int send_body_instead(struct session *session) {
         if (fstat(item->fd, &st) < 0)
                 return -errno;
 
-        head = load_le32(item->p);
+        assert(item->size == load_le32(item->p) && item->n_replies == 1); /* no other is timed as it is */
         body = st.st_size > 0;
-        rest = item->size > head;
-        if (!insert(output, i + 1, body + rest))
+        if (body && !insert(output, i + 1))
                 return -ENOMEM;
 
         item = item_at(output, i);
-        if (rest)
-                *item_at(output, i + 1 + body) = (struct output_item){
-                        .kind = OUTPUT_BYTES,
-                        .n_replies = item->n_replies - 1,
-                        .fd = -EBADF,
-                        .size = item->size - head,
-                        .p = item->p + head,
-                        .chunk = item->chunk,
-                };
+        item->timed = TIMED_GET_COPY;
         if (body) {
                 *item_at(output, i + 1) = (struct output_item){
                         .kind = OUTPUT_COPY,
                         .n_replies = 1,
+                        .timed = TIMED_GET_COPY,
                         .fd = TAKE_FD(item->fd),
                         .size = (uint64_t) st.st_size,
+                        .asked_usec = item->asked_usec,
                 };
                 output->n_fds--;
         } else
@@ -556,7 +580,6 @@ static int send_body_instead(struct session *session) {
 
         proto_head_set_body(item->p, OP_COPY, (uint64_t) st.st_size);
         proto_head_set_fd(item->p, 0, 0);
-        item->size = head;
         item->n_replies = !body;
         session->output_wait = OUTPUT_READY;
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "counters.h"
 #include "fdpass.h"
 #include "protocol.h"
 
@@ -36,9 +37,11 @@ enum output_kind {
 
 struct output_item {
         uint8_t kind;
-        uint8_t n_replies; /* that are sent when this is */
-        int fd;            /* OUTPUT_BYTES: goes with the head at p, or -EBADF. Of a file: the file */
-        uint64_t size;     /* bytes to send */
+        uint8_t n_replies;   /* that are sent when this is */
+        uint8_t timed;       /* as what they are timed: enum timed */
+        int fd;              /* OUTPUT_BYTES: goes with the head at p, or -EBADF. Of a file: the file */
+        uint64_t size;       /* bytes to send */
+        uint64_t asked_usec; /* CLOCK_MONOTONIC: when they were asked for */
         union {
                 struct {
                         uint8_t *p;
@@ -82,11 +85,11 @@ uint32_t output_n_bodies(const struct session *session);
  * NULL: no memory, the session is broken. */
 uint8_t *output_reserve(struct session *session, size_t size);
 /* size bytes at p, which was reserved, are a reply, or its beginning. fd (-EBADF: none) goes with its first
- * byte, and is the output's. more: a body from a file follows. */
-void output_commit(struct session *session, uint8_t *p, size_t size, int fd, bool more);
+ * byte, and is the output's. timed: as what it is timed. more: a body from a file follows. */
+void output_commit(struct session *session, uint8_t *p, size_t size, int fd, enum timed timed, bool more);
 
-/* A reply without a body; one with size bytes that are copied; one with a block from malloc() that becomes
- * the output's; one with a descriptor that becomes the output's. The reply's body_size is set here. */
+/* A reply without a body; a get's with size bytes that are copied; one with a block from malloc() that becomes the
+ * output's; a get's with a descriptor that becomes the output's. The reply's body_size is set here. */
 void output_add(struct session *session, struct proto_message *reply);
 void output_add_data(struct session *session, struct proto_message *reply, const void *data, size_t size);
 void output_add_block(struct session *session, struct proto_message *reply, void *block, size_t size);

@@ -165,6 +165,7 @@ static void lookup_done(struct job *job) {
         lookup->request.worker->n_files--;
         if (session) {
                 session->n_lookups--;
+                request_resume(&lookup->request);
                 answer(session, &lookup->query, &lookup->object, lookup->result);
         }
 

@@ -41,6 +41,8 @@ static void answer(struct mail *mail) {
                 output_add(session, &reply);
         }
 
+        if (change->change.kind == STORAGE_REMOVE && change->change.result >= 0)
+                request_time(&change->request, TIMED_REMOVE);
         request_end(&change->request);
         free(change);
 }

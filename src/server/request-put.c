@@ -182,6 +182,7 @@ static void answer(struct mail *mail) {
                 fail_by_error(put, put->change.result);
         else {
                 storage_upload_free(TAKE_PTR(put->upload));
+                request_time(&put->request, put->change.visible ? TIMED_PUT_VISIBLE : TIMED_PUT_DURABLE);
                 if (session) {
                         struct proto_message reply = reply_message(PROTO_PUT, put->request.id, PROTO_OK);
 
@@ -330,6 +331,7 @@ void put_received(struct put *put, size_t size) {
 
 static void set_whole(struct put *put) {
         set_over(put);
+        put->request.asked_usec = put->request.worker->now_usec;
         if (!put->answered)
                 request_set_pending(&put->request,
                                     sizeof(*put) + put->change.uri_size + put->change.metadata_size);

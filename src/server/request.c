@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clock.h"
 #include "macro.h"
 #include "output.h"
 #include "session.h"
@@ -17,6 +18,7 @@ void request_begin(struct request *request, struct session *session, uint64_t id
         request->type = type;
         request->pending = false;
         request->reserved = 0;
+        request->asked_usec = session->asked_usec;
 
         request->previous = NULL;
         request->next = session->requests;
@@ -36,6 +38,15 @@ void request_set_pending(struct request *request, uint64_t reserved) {
                 request->session->n_pending++;
                 request->session->reserved += reserved;
         }
+}
+
+void request_resume(const struct request *request) {
+        request->session->asked_usec = request->asked_usec;
+}
+
+void request_time(const struct request *request, enum timed timed) {
+        histogram_add(&request->worker->counters.timed[timed],
+                      clock_usec(CLOCK_MONOTONIC) - request->asked_usec, 1);
 }
 
 void request_detach(struct request *request) {

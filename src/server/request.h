@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "counters.h"
 #include "protocol.h"
 #include "storage.h"
 
@@ -20,7 +21,8 @@ struct request {
         struct session *session; /* NULL: it is gone, nobody wants the answer */
         struct request *previous, *next;
         uint64_t id;
-        uint64_t reserved; /* bytes that it holds, or that its answer may need */
+        uint64_t reserved;   /* bytes that it holds, or that its answer may need */
+        uint64_t asked_usec; /* CLOCK_MONOTONIC: when it was taken from the socket; a put, when all of it was */
         uint16_t type;
         bool pending; /* it will be answered without anything more from the client */
 
@@ -33,6 +35,10 @@ void request_begin(struct request *request, struct session *session, uint64_t id
 /* From now on it counts against the depth, and ordered sessions wait for it. reserved: bytes of memory that it
  * holds or that its answer may need, which count as output. */
 void request_set_pending(struct request *request, uint64_t reserved);
+/* Its answer is given in its session, as of when it was asked for. */
+void request_resume(const struct request *request);
+/* Counts how long it took until now. */
+void request_time(const struct request *request, enum timed timed);
 /* Parts it from the session, when that is still there. Call it after the answer was given. */
 void request_detach(struct request *request);
 /* The same, and no work for it is under way any more: its memory is the caller's again. */

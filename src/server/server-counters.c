@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "macro.h"
@@ -53,6 +54,13 @@ static const char *const status_names[] = {
         [PROTO_READ_ONLY] = "errors_read_only",
 };
 
+static const char *const timed_names[TIMED_MAX] = {
+        [TIMED_GET_FDPASS] = "get_fdpass",     [TIMED_GET_COPY] = "get_copy",
+        [TIMED_GET_SPLICE] = "get_splice",     [TIMED_GET_INLINE] = "get_inline",
+        [TIMED_GET_BODILESS] = "get_bodiless", [TIMED_PUT_DURABLE] = "put_durable",
+        [TIMED_PUT_VISIBLE] = "put_visible",   [TIMED_REMOVE] = "remove",
+};
+
 typedef void (*visit_fn)(const char *name, uint64_t value, void *userdata);
 
 static void visit_array(
@@ -60,6 +68,32 @@ static void visit_array(
         for (size_t i = 0; i < n; i++)
                 if (names[i])
                         visit(names[i], values[i], userdata);
+}
+
+static void visit_histogram(const char *what,
+                            const struct histogram *histogram,
+                            visit_fn visit,
+                            void *userdata) {
+        char name[PROTO_COUNTER_NAME_MAX + 1];
+        uint64_t n = 0;
+
+        for (unsigned i = 0; i < HISTOGRAM_BOUNDS; i++) {
+                n += histogram->counts[i];
+                (void) snprintf(name, sizeof(name), "%s_usec_le_%" PRIu64, what, histogram_bound(i));
+                visit(name, n, userdata);
+        }
+
+        (void) snprintf(name, sizeof(name), "%s_usec_count", what);
+        visit(name, n + histogram->counts[HISTOGRAM_BOUNDS], userdata);
+        (void) snprintf(name, sizeof(name), "%s_usec_sum", what);
+        visit(name, histogram->sum_usec, userdata);
+}
+
+static void visit_waits(const char *what, struct job_pool *pool, visit_fn visit, void *userdata) {
+        struct histogram waits;
+
+        job_pool_get_waits(pool, &waits);
+        visit_histogram(what, &waits, visit, userdata);
 }
 
 struct visitor {
@@ -148,6 +182,14 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         visit("fast_misses", stats.fast_misses, userdata);
         visit("fast_bytes", stats.fast_bytes, userdata);
         visit("fast_objects", stats.fast_objects, userdata);
+
+        for (unsigned i = 0; i < TIMED_MAX; i++)
+                if (timed_names[i])
+                        visit_histogram(timed_names[i], &sum.timed[i], visit, userdata);
+        visit_waits("job_wait", server->jobs, visit, userdata);
+        visit_waits("bulk_job_wait", server->bulk, visit, userdata);
+        visit_histogram("store_wait", &stats.waits, visit, userdata);
+        visit_histogram("store_commit", &stats.commit_times, visit, userdata);
 
         storage_visit_namespaces(server->storage, visit_namespace, &(struct visitor){ visit, userdata });
 }

@@ -25,7 +25,7 @@ static void attach(struct mail *mail) {
         struct session *session = container_of(mail, struct session, mail);
         struct worker *worker = session->worker;
 
-        session->input_usec = worker->now_usec = clock_usec(CLOCK_MONOTONIC_COARSE);
+        session->input_usec = worker->now_usec = clock_usec(CLOCK_MONOTONIC);
         session->events = EPOLLIN;
         session->next = worker->sessions;
         if (session->next)
@@ -384,6 +384,7 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
         size_t position = 0;
 
         session->input_incomplete = session->input_blocked = false;
+        session->asked_usec = session->input_usec;
 
         for (unsigned n = 0; n < FRAMES_PER_TURN && position < size && !session->closing;) {
                 struct proto_head head;

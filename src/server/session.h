@@ -93,6 +93,7 @@ struct session {
 
         /* When there was the last progress. Before the hello input_usec is the beginning. */
         uint64_t input_usec, output_usec;
+        uint64_t asked_usec; /* when what is being answered was taken from the socket */
 
         gid_t groups[]; /* of the peer */
 };

@@ -157,7 +157,7 @@ void worker_run_once(struct worker *worker, int timeout_msec) {
         struct epoll_event events[EVENTS_MAX];
         int n = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, worker->turns ? 0 : timeout_msec);
 
-        worker->now_usec = clock_usec(CLOCK_MONOTONIC_COARSE);
+        worker->now_usec = clock_usec(CLOCK_MONOTONIC);
 
         for (int i = 0; i < n; i++) {
                 struct session *session = events[i].data.ptr;

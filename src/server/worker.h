@@ -41,7 +41,7 @@ struct worker {
         struct mailbox *mailbox;
         sd_event_source *sweep; /* looks for deadlines that passed */
         uint64_t sweep_interval_usec;
-        uint64_t now_usec; /* CLOCK_MONOTONIC_COARSE, at this turn */
+        uint64_t now_usec; /* CLOCK_MONOTONIC, when this turn began */
 
         struct rules_view rules;
 

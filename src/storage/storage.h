@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "cleanup.h"
+#include "histogram.h"
 
 #define STORAGE_URI_MAX      4096
 #define STORAGE_METADATA_MAX 32768
@@ -293,6 +294,7 @@ struct storage_change {
         uint64_t count;           /* STORAGE_PURGE: objects removed */
 
         struct storage_change *next; /* private */
+        uint64_t submitted_usec;     /* private */
         uint64_t mark;               /* private */
         uint64_t blob;               /* private */
         int error;                   /* private: why it can't be made */
@@ -412,6 +414,8 @@ struct storage_stats {
         uint64_t hot_misses; /* ... and that it did not */
         uint64_t hot_bytes;  /* memory that it takes */
         uint64_t hot_objects;
+        struct histogram waits;        /* of changes, until the thread that makes them took them up */
+        struct histogram commit_times; /* of the transactions, what they sync included */
 };
 
 void storage_get_stats(struct storage *storage, struct storage_stats *ret);

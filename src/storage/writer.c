@@ -63,12 +63,15 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         struct storage *storage = writer->storage;
         struct batch *batch = &writer->batch;
         const uint64_t *touched = batch->has_touched_unknown ? NULL : batch->touched;
+        uint64_t begin_usec;
         int r = 0;
 
         if (batch->n_written == 0) {
                 dictionary_write_abort(txn);
                 return 0;
         }
+
+        begin_usec = clock_usec(CLOCK_MONOTONIC);
 
         /* A body is on the disk (its upload saw to that) under its name before a record speaks of it. */
         if (batch->n_put > 0) {
@@ -106,6 +109,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
                 purge->change->count += purge->early;
 
         publish_stats(writer);
+        histogram_add(&storage->stats.commit_times, clock_usec(CLOCK_MONOTONIC) - begin_usec, 1);
         stats_add(&storage->stats.commits, 1);
         stats_add(&storage->stats.changes, batch->n_changes);
         stats_add(&storage->stats.puts, batch->n_put);
@@ -333,6 +337,7 @@ static bool number_changes(struct writer *writer, size_t from) {
  * purge is not to hide from a change what was still there when the change was submitted. */
 static void gather(struct writer *writer) {
         uint64_t gather_usec = writer->storage->hooks.gather_usec ?: GATHER_USEC;
+        uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
         size_t from = writer->n_changes;
         bool may_show;
 
@@ -340,6 +345,7 @@ static void gather(struct writer *writer) {
                 struct storage_change *change = writer->pending;
 
                 writer->pending = change->next;
+                histogram_add(&writer->storage->stats.waits, now_usec - change->submitted_usec, 1);
                 writer->changes[writer->n_changes++] = change;
                 writer->weight += weight_of(change);
                 if (change->kind == STORAGE_PUT && storage_upload_is_unsynced(change->upload))
@@ -349,7 +355,7 @@ static void gather(struct writer *writer) {
                 return;
 
         if (from == 0)
-                writer->commit_usec = clock_usec(CLOCK_MONOTONIC) + gather_usec;
+                writer->commit_usec = now_usec + gather_usec;
         may_show = number_changes(writer, from);
         for (size_t i = from; i < writer->n_changes; i++)
                 if (!may_show || !writer_show(writer, &writer->changes[i]))
@@ -368,6 +374,8 @@ static void take_purges(struct writer *writer) {
                 int r;
 
                 writer->pending = change->next;
+                histogram_add(&writer->storage->stats.waits,
+                              clock_usec(CLOCK_MONOTONIC) - change->submitted_usec, 1);
                 change->mark = writer->next_generation - 1;
                 r = writer_start_purge(writer, change);
                 if (r < 0) {
@@ -565,6 +573,7 @@ void storage_submit(struct storage *storage, struct storage_change *change) {
                (change->upload && change->upload->is_finished && change->upload->storage == storage));
 
         change->next = NULL;
+        change->submitted_usec = clock_usec(CLOCK_MONOTONIC);
         (void) pthread_mutex_lock(&writer->mutex);
         assert(!writer->stop);
         if (writer->first)

@@ -57,6 +57,11 @@ def test_scrape(host):
     assert grown("objmapper_bodies_total", "mode=copy") == 3
     assert grown("objmapper_bodies_bytes_total", "mode=copy") == 15000
     assert grown("objmapper_replies_total", "status=absent") == 1
+    assert after["objmapper_get_duration_seconds_count", "mode=inline"][0] == "histogram", after
+    assert after["objmapper_get_duration_seconds_bucket", "le=+Inf,mode=inline"][1] == 3, after
+    assert ("objmapper_put_duration_seconds_bucket", "acknowledged=durable,le=0.001536") in after, after
+    assert after["objmapper_store_commit_duration_seconds_count", "-"][1] == \
+        after["objmapper_store_commits_total", "-"][1], after
     assert not [name for name, _ in after if "other" in name], "a counter that metrics does not know"
 
 
