@@ -22,12 +22,14 @@ enum kind {
 };
 
 struct family {
-        const char *name, *unit; /* the name ends with the unit, when there is one */
+        const char *name, *unit; /* the name ends with the unit, when there is one;
+                                    counters of times are in microseconds */
         enum kind kind;
         const char *help;
 };
 
 static const struct family families[] = {
+        { "start_time_seconds", "seconds", GAUGE, "When the daemon began, since 1970." },
         { "sessions", NULL, GAUGE, "Sessions that are open." },
         { "sessions_opened", NULL, COUNTER, "Sessions that were opened." },
         { "sessions_refused", NULL, COUNTER, "Connections that were refused." },
@@ -40,6 +42,8 @@ static const struct family families[] = {
         { "puts_aborted", NULL, COUNTER, "Puts that were given up before they were whole." },
         { "puts_visible", NULL, COUNTER, "Puts that were acknowledged before they were durable." },
         { "puts_lost", NULL, COUNTER, "Those of them that could not be made durable." },
+        { "jobs_waiting", NULL, GAUGE,
+          "Pieces of work that may wait for the disk and wait for a thread, by pool." },
         { "windows_read", NULL, COUNTER,
           "Pieces of files that had to be read from the disk before they were sent." },
         { "lookups_submitted", NULL, COUNTER,
@@ -63,6 +67,7 @@ static const struct family families[] = {
         { "store_expired", NULL, COUNTER, "Objects that were cleared because their time was over." },
         { "store_evicted", NULL, COUNTER, "Objects that were evicted to make room." },
         { "store_evicted_bytes", "bytes", COUNTER, "Bytes of their bodies." },
+        { "store_changes_waiting", NULL, GAUGE, "Changes that wait for those before them." },
         { "store_commits", NULL, COUNTER, "Transactions." },
         { "store_changes", NULL, COUNTER, "Changes made in them." },
         { "store_put_bytes", "bytes", COUNTER, "Bytes of the bodies that were put." },
@@ -85,6 +90,7 @@ static const struct rule {
         const char *counter, *family;
         const char *label, *value;
 } rules[] = {
+        { "start_time_usec", "start_time_seconds", NULL, NULL },
         { "sessions", "sessions", NULL, NULL },
         { "sessions_total", "sessions_opened", NULL, NULL },
         { "sessions_refused", "sessions_refused", NULL, NULL },
@@ -101,6 +107,8 @@ static const struct rule {
         { "puts_visible", "puts_visible", NULL, NULL },
         { "puts_lost", "puts_lost", NULL, NULL },
         { "store_puts", "store_puts", NULL, NULL },
+        { "jobs_waiting", "jobs_waiting", "pool", "request" },
+        { "bulk_jobs_waiting", "jobs_waiting", "pool", "bulk" },
         { "windows_read", "windows_read", NULL, NULL },
         { "lookups_submitted", "lookups_submitted", NULL, NULL },
         { "hot_hits", "cache_hits", "tier", "memory" },
@@ -125,6 +133,7 @@ static const struct rule {
         { "store_hits", "store_hits", NULL, NULL },
         { "store_removes", "store_removed", NULL, NULL },
         { "store_expired", "store_expired", NULL, NULL },
+        { "store_changes_waiting", "store_changes_waiting", NULL, NULL },
         { "store_commits", "store_commits", NULL, NULL },
         { "store_changes", "store_changes", NULL, NULL },
         { "store_bytes_put", "store_put_bytes", NULL, NULL },
@@ -248,6 +257,10 @@ static void print_label(FILE *out, const struct sample *sample) {
         fprintf(out, "\"}");
 }
 
+static void print_seconds(FILE *out, uint64_t usec) {
+        fprintf(out, "%" PRIu64 ".%06" PRIu64, usec / USEC_PER_SEC, usec % USEC_PER_SEC);
+}
+
 static void print_family(FILE *out, const struct family *family, const struct samples *samples) {
         bool is_begun = false;
 
@@ -269,12 +282,13 @@ static void print_family(FILE *out, const struct family *family, const struct sa
                 fprintf(out, "objmapper_%s%s", family->name, family->kind == COUNTER ? "_total" : "");
                 if (sample->rule->label)
                         print_label(out, sample);
-                fprintf(out, " %" PRIu64 "\n", sample->value);
+                fputc(' ', out);
+                if (family->unit && strcmp(family->unit, "seconds") == 0)
+                        print_seconds(out, sample->value);
+                else
+                        fprintf(out, "%" PRIu64, sample->value);
+                fputc('\n', out);
         }
-}
-
-static void print_seconds(FILE *out, uint64_t usec) {
-        fprintf(out, "%" PRIu64 ".%06" PRIu64, usec / USEC_PER_SEC, usec % USEC_PER_SEC);
 }
 
 static void print_timing(FILE *out, const struct timing_family *family, const struct histogram *histogram) {

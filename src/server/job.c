@@ -23,6 +23,7 @@ struct job_pool {
         uint64_t waiting;            /* the queues that are not empty */
         unsigned turn;               /* the queue that is looked at next */
         unsigned n_running[2];       /* those of each kind */
+        unsigned n_waiting;          /* atomic, for who only counts them */
         struct histogram waits;
         bool stop;
         int nice;
@@ -67,6 +68,7 @@ static struct job *take(struct job_pool *pool) {
         queue->first = job->next;
         if (!queue->first)
                 pool->waiting &= ~(UINT64_C(1) << i);
+        __atomic_store_n(&pool->n_waiting, pool->n_waiting - 1, __ATOMIC_RELAXED);
         return job;
 }
 
@@ -148,6 +150,7 @@ void job_submit(struct job_pool *pool, struct job *job) {
                 queue->first = job;
         queue->last = job;
         pool->waiting |= UINT64_C(1) << i;
+        __atomic_store_n(&pool->n_waiting, pool->n_waiting + 1, __ATOMIC_RELAXED);
         (void) pthread_cond_signal(&pool->wake);
         (void) pthread_mutex_unlock(&pool->lock);
 }
@@ -155,6 +158,10 @@ void job_submit(struct job_pool *pool, struct job *job) {
 void job_pool_get_waits(struct job_pool *pool, struct histogram *ret) {
         *ret = (struct histogram){};
         histogram_merge(ret, &pool->waits);
+}
+
+unsigned job_pool_get_waiting(struct job_pool *pool) {
+        return __atomic_load_n(&pool->n_waiting, __ATOMIC_RELAXED);
 }
 
 void job_pool_free(struct job_pool *pool) {

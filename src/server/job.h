@@ -32,8 +32,9 @@ int job_pool_new(struct job_pool **ret, unsigned n_threads, int nice);
 /* Any thread. The caller keeps the job until done() is called. */
 void job_submit(struct job_pool *pool, struct job *job);
 
-/* How long jobs waited for a thread. Any thread. */
+/* How long jobs waited for a thread, and how many do so now. Any thread. */
 void job_pool_get_waits(struct job_pool *pool, struct histogram *ret);
+unsigned job_pool_get_waiting(struct job_pool *pool);
 
 /* Runs what was submitted, then ends the threads. NULL is fine. */
 void job_pool_free(struct job_pool *pool);

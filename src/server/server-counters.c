@@ -136,6 +136,7 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         for (unsigned i = 0; i < server->n_workers; i++)
                 add_up(&sum, &server->workers[i]->counters);
 
+        visit("start_time_usec", server->start_usec, userdata);
         visit("sessions", server_get_sessions(server), userdata);
         visit("sessions_total", sum.sessions_total, userdata);
         visit("sessions_refused", __atomic_load_n(&server->n_refused, __ATOMIC_RELAXED), userdata);
@@ -186,6 +187,9 @@ void server_count(struct server *server, visit_fn visit, void *userdata) {
         for (unsigned i = 0; i < TIMED_MAX; i++)
                 if (timed_names[i])
                         visit_histogram(timed_names[i], &sum.timed[i], visit, userdata);
+        visit("jobs_waiting", job_pool_get_waiting(server->jobs), userdata);
+        visit("bulk_jobs_waiting", job_pool_get_waiting(server->bulk), userdata);
+        visit("store_changes_waiting", stats.changes_waiting, userdata);
         visit_waits("job_wait", server->jobs, visit, userdata);
         visit_waits("bulk_job_wait", server->bulk, visit, userdata);
         visit_histogram("store_wait", &stats.waits, visit, userdata);

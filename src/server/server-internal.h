@@ -25,6 +25,7 @@ struct listener;
 struct server {
         sd_event *event;
         struct storage *storage;
+        uint64_t start_usec; /* CLOCK_REALTIME */
         unsigned connections_max, connections_per_user_max;
         struct session_limits limits;
         bool visible; /* atomic */

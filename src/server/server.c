@@ -115,6 +115,7 @@ int server_make(struct server **ret,
 
         server->event = sd_event_ref(event);
         server->storage = storage;
+        server->start_usec = clock_usec(CLOCK_REALTIME);
         server->reserve_fd = -EBADF;
         server->refused_limit = server->dropped_limit = server->accept_limit = limit;
         server->refusals.limit = limit;

@@ -414,6 +414,7 @@ struct storage_stats {
         uint64_t hot_misses; /* ... and that it did not */
         uint64_t hot_bytes;  /* memory that it takes */
         uint64_t hot_objects;
+        uint64_t changes_waiting;      /* for the thread that makes them */
         struct histogram waits;        /* of changes, until the thread that makes them took them up */
         struct histogram commit_times; /* of the transactions, what they sync included */
 };

@@ -333,6 +333,13 @@ static bool number_changes(struct writer *writer, size_t from) {
         return writer_make_space(writer, writer->changes, writer->n_changes, from);
 }
 
+static void count_wait(struct writer *writer, const struct storage_change *change, uint64_t now_usec) {
+        struct storage_stats *stats = &writer->storage->stats;
+
+        (void) __atomic_fetch_sub(&stats->changes_waiting, 1, __ATOMIC_RELAXED);
+        histogram_add(&stats->waits, now_usec - change->submitted_usec, 1);
+}
+
 /* Adds what is pending to the changes that go into the next transaction, in order and up to the next purge: a
  * purge is not to hide from a change what was still there when the change was submitted. */
 static void gather(struct writer *writer) {
@@ -345,7 +352,7 @@ static void gather(struct writer *writer) {
                 struct storage_change *change = writer->pending;
 
                 writer->pending = change->next;
-                histogram_add(&writer->storage->stats.waits, now_usec - change->submitted_usec, 1);
+                count_wait(writer, change, now_usec);
                 writer->changes[writer->n_changes++] = change;
                 writer->weight += weight_of(change);
                 if (change->kind == STORAGE_PUT && storage_upload_is_unsynced(change->upload))
@@ -374,8 +381,7 @@ static void take_purges(struct writer *writer) {
                 int r;
 
                 writer->pending = change->next;
-                histogram_add(&writer->storage->stats.waits,
-                              clock_usec(CLOCK_MONOTONIC) - change->submitted_usec, 1);
+                count_wait(writer, change, clock_usec(CLOCK_MONOTONIC));
                 change->mark = writer->next_generation - 1;
                 r = writer_start_purge(writer, change);
                 if (r < 0) {
@@ -583,6 +589,7 @@ void storage_submit(struct storage *storage, struct storage_change *change) {
                 (void) pthread_cond_signal(&writer->wake);
         }
         writer->last = change;
+        stats_add(&storage->stats.changes_waiting, 1);
         (void) pthread_mutex_unlock(&writer->mutex);
 }
 

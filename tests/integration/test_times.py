@@ -44,6 +44,18 @@ def test_form(daemon):
     assert counters["store_commit_usec_count"] == counters["store_commits"], counters
 
 
+def test_start(daemon):
+    before = time.time() * 1e6
+    with wire.Peer(daemon.reader) as peer:
+        first = read(peer)["start_time_usec"]
+    daemon.restart()
+    with wire.Peer(daemon.reader) as peer:
+        second = read(peer)["start_time_usec"]
+    assert before - 60e6 < first < before < second < time.time() * 1e6, (before, first, second)
+    usec = f"{second // 10**6}.{second % 10**6:06}"
+    assert f"objmapper_start_time_seconds {usec}" in ctl.run(*ctl.sockets(daemon), "metrics").stdout.decode().splitlines()
+
+
 def test_by_mode(daemon):
     with wire.Peer(daemon.publisher) as peer:
         start = read(peer)
@@ -65,6 +77,8 @@ def test_by_mode(daemon):
         after = read(peer)
     expected = {"get_fdpass": 6, "get_copy": 8, "get_splice": 16, "get_inline": 33, "get_bodiless": 2, "remove": 1}
     assert grown(before, after) == expected, grown(before, after)
+    assert after["store_wait_usec_count"] > start["store_wait_usec_count"], after
+    assert not [name for name, value in after.items() if name.endswith("_waiting") and value], "all is answered"
 
 
 def test_pipelined(daemon):

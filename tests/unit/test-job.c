@@ -53,6 +53,7 @@ static void rig_down(struct rig *rig) {
 static void test_turns(void) {
         static struct numbered many[N_JOBS], few[2];
         struct job first = { .run = wait_at_gate, .done = done, .owner = 1000 };
+        struct histogram waits;
         struct rig rig;
 
         rig_up(&rig, 1);
@@ -70,10 +71,14 @@ static void test_turns(void) {
                 job_submit(rig.pool, &few[i].job);
         }
 
+        g_assert_cmpuint(job_pool_get_waiting(rig.pool), >=, N_JOBS + ARRAY_SIZE(few));
         assert_ok(sem_post(&gate));
         while (n_done < 1 + N_JOBS + ARRAY_SIZE(few))
                 g_assert_cmpint(sd_event_run(rig.event, 10 * G_USEC_PER_SEC), >, 0);
 
+        g_assert_cmpuint(job_pool_get_waiting(rig.pool), ==, 0);
+        job_pool_get_waits(rig.pool, &waits);
+        g_assert_cmpuint(histogram_count(&waits), ==, 1 + N_JOBS + ARRAY_SIZE(few));
         for (unsigned i = 0; i < ARRAY_SIZE(few); i++)
                 g_assert_cmpuint(few[i].place, <=, 1 + ARRAY_SIZE(few));
         for (unsigned i = 1; i < N_JOBS; i++)
