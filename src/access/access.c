@@ -21,7 +21,8 @@ int access_check_session(enum access_role role, enum access_verb verb) {
         assert(role < ACCESS_ROLE_MAX);
         assert(verb < ACCESS_VERB_MAX);
 
-        if (verb == ACCESS_PIN || verb == ACCESS_VERIFY || verb == ACCESS_RELOAD) /* the bus's alone */
+        if (verb == ACCESS_PIN || verb == ACCESS_FLUSH_CACHE || verb == ACCESS_VERIFY ||
+            verb == ACCESS_RELOAD) /* the bus's alone */
                 return -EPERM;
 
         return role == ACCESS_PUBLISHER || is_read(verb) ? 0 : -EPERM;
@@ -30,8 +31,8 @@ int access_check_session(enum access_role role, enum access_verb verb) {
 int access_check_bus(uid_t uid, uid_t own_uid, bool user_bus, enum access_verb verb) {
         assert(verb < ACCESS_VERB_MAX);
 
-        /* Groups may ask about an object, and only the bus's policy knows groups. */
-        if (verb == ACCESS_STAT || verb == ACCESS_STATS)
+        /* Groups may ask about objects, and only the bus's policy knows groups. */
+        if (verb == ACCESS_STAT || verb == ACCESS_LIST || verb == ACCESS_STATS)
                 return 0;
         if (uid == 0)
                 return 0;

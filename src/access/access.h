@@ -27,6 +27,7 @@ enum access_verb {
         ACCESS_REMOVE,
         ACCESS_PURGE,
         ACCESS_PIN, /* and unpin: the bus's alone, as the next ones */
+        ACCESS_FLUSH_CACHE,
         ACCESS_VERIFY,
         ACCESS_RELOAD,
         ACCESS_VERB_MAX,
@@ -45,8 +46,8 @@ struct access_peer {
 /* 0, or -EPERM: a reader asks for a change, or a client for what only the bus has. Pure. */
 int access_check_session(enum access_role role, enum access_verb verb);
 
-/* Anybody may ask for an object's description, as far as rules let them, and for the counters, never for a
- * body or a list of names; root may do everything. own_uid: the daemon's own, which may reload (ExecReload=
+/* Anybody may ask for an object's description, for a list of them, as far as rules and the bus's policy let them, and
+ * for the counters, never for a body; root may do everything. own_uid: the daemon's own, which may reload (ExecReload=
  * runs as it), and on its user's own bus (user_bus) do everything. 0 or -EPERM. Pure. */
 int access_check_bus(uid_t uid, uid_t own_uid, bool user_bus, enum access_verb verb);
 

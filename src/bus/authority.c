@@ -37,8 +37,12 @@ static const char *action_of(enum access_verb verb) {
                 return "org.objmapper1.put";
         case ACCESS_REMOVE:
                 return "org.objmapper1.remove";
+        case ACCESS_PURGE:
+                return "org.objmapper1.purge";
         case ACCESS_PIN:
                 return "org.objmapper1.pin";
+        case ACCESS_FLUSH_CACHE:
+                return "org.objmapper1.flush-cache";
         case ACCESS_VERIFY:
                 return "org.objmapper1.verify";
         case ACCESS_RELOAD:
@@ -168,7 +172,9 @@ static int append_question(sd_bus_message *m, const struct question *question, b
         if (r < 0)
                 return r;
 
-        r = question->uri ? sd_bus_message_append(m, "a{ss}", 1, "uri", question->uri)
+        r = question->uri ? sd_bus_message_append(m, "a{ss}", 1,
+                                                  question->verb == ACCESS_PURGE ? "prefix" : "uri",
+                                                  question->uri)
                           : sd_bus_message_append(m, "a{ss}", 0);
         if (r < 0)
                 return r;

@@ -27,7 +27,7 @@ struct permission {
 
 /* Asks whether who sent message may do verb, and calls decided, once and later: with permission NULL they may not,
  * and the message has been answered. What decided returns is what sd-bus handlers return. uri: of the object,
- * which polkit's rules may look at; NULL: there is none; borrowed until then. -ENOMEM, or what sd-bus says:
+ * or for a purge what URIs begin with, which polkit's rules may look at; NULL: there is none; borrowed until then. -ENOMEM, or what sd-bus says:
  * decided is not called. */
 int authority_ask(struct authority *authority,
                   sd_bus_message *message,

@@ -7,9 +7,13 @@
 #include <systemd/sd-bus.h>
 
 #include "call.h"
+#include "counters.h"
 #include "error.h"
+#include "flush.h"
 #include "log-control.h"
 #include "log.h"
+#include "object.h"
+#include "prefix.h"
 #include "utf8.h"
 #include "verify.h"
 
@@ -19,6 +23,7 @@
 
 struct bus {
         struct bus_config config;
+        struct storage *storage;
         struct server *server;
         struct calls *calls;
         struct verifier *verifier;
@@ -30,73 +35,61 @@ struct bus {
 static int method_put_bytes(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        return calls_put_bytes(bus->calls, message);
+        return object_put_bytes(bus->calls, message);
 }
 
 static int method_remove(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        return calls_remove(bus->calls, message);
+        return object_remove(bus->calls, message);
 }
 
 static int method_pin(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        return calls_pin(bus->calls, message);
+        return object_pin(bus->calls, message);
 }
 
 static int method_unpin(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        return calls_unpin(bus->calls, message);
+        return object_unpin(bus->calls, message);
 }
 
 static int method_get_info(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        return calls_get_info(bus->calls, message);
+        return object_get_info(bus->calls, message);
 }
 
-struct counter_list {
-        sd_bus_message *reply;
-        int result;
-};
+static int method_purge(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
 
-static void append_counter(const char *name, uint64_t value, void *userdata) {
-        struct counter_list *list = userdata;
-
-        if (list->result >= 0)
-                list->result = sd_bus_message_append(list->reply, "{sv}", name, "t", value);
+        return prefix_purge(bus->calls, message);
 }
 
-static int append_counters(struct bus *bus, sd_bus_message *reply) {
-        struct counter_list list = { .reply = reply };
-        int r;
+static int method_list(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
 
-        r = sd_bus_message_open_container(reply, 'a', "{sv}");
-        if (r < 0)
-                return r;
-        server_visit_counters(bus->server, append_counter, &list);
-        if (list.result < 0)
-                return list.result;
-
-        return sd_bus_message_close_container(reply);
+        return prefix_list(bus->calls, message);
 }
 
 static int method_get_stats(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
-        sd_bus_message *reply = NULL;
-        int r;
+        struct bus *bus = userdata;
 
-        r = sd_bus_message_new_method_return(message, &reply);
-        if (r < 0)
-                return r;
+        return counters_get_stats(bus->server, message);
+}
 
-        r = append_counters(userdata, reply);
-        if (r >= 0)
-                r = sd_bus_send(NULL, reply, NULL);
+static int method_get_namespaces(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
 
-        sd_bus_message_unref(reply);
-        return r;
+        return counters_get_namespaces(bus->storage, message);
+}
+
+static int method_flush_cache(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        return flush_cache(bus->calls, message);
 }
 
 static int reload(sd_bus_message *message, void *userdata) {
@@ -149,14 +142,34 @@ static const sd_bus_vtable vtable[] = {
                                 method_unpin,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetInfo",
-                                SD_BUS_ARGS("s", uri),
+                                SD_BUS_ARGS("s", uri, "a{sv}", options),
                                 SD_BUS_RESULT("a{sv}", info),
                                 method_get_info,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Purge",
+                                SD_BUS_ARGS("s", prefix, "a{sv}", options),
+                                SD_BUS_RESULT("t", count),
+                                method_purge,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("List",
+                                SD_BUS_ARGS("s", prefix, "s", cursor, "u", limit, "a{sv}", options),
+                                SD_BUS_RESULT("a(sa{sv})", entries, "s", next),
+                                method_list,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetStats",
                                 SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a{sv}", counters),
                                 method_get_stats,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetNamespaces",
+                                SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_RESULT("a(sa{sv})", namespaces),
+                                method_get_namespaces,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("FlushCache",
+                                SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_NO_RESULT,
+                                method_flush_cache,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Verify",
                                 SD_BUS_ARGS("a{sv}", options),
@@ -272,6 +285,7 @@ int bus_new(struct bus **ret,
                 return -ENOMEM;
 
         bus->config = *config;
+        bus->storage = storage;
         bus->server = server;
         if (asprintf(&bus->name, "%s%s%s", BUS_NAME, config->instance ? "." : "", config->instance ?: "") <
             0) {

@@ -64,7 +64,7 @@ void server_set_rules(struct server *server, struct access_rules *rules) {
                 __atomic_store_n(&server->refusals.entries[i], 0, __ATOMIC_RELAXED);
 }
 
-const struct access_rules *server_get_rules(struct server *server) {
+struct access_rules *server_get_rules(struct server *server) {
         return server->rules.rules;
 }
 
@@ -97,10 +97,18 @@ static bool is_news(struct refusals *refusals, uint32_t hash) {
 }
 
 static const char *const verb_names[ACCESS_VERB_MAX] = {
-        [ACCESS_GET] = "get",       [ACCESS_STAT] = "stat",     [ACCESS_LIST] = "list",
-        [ACCESS_STATS] = "stats",   [ACCESS_PUT] = "put",       [ACCESS_SET_METADATA] = "set-metadata",
-        [ACCESS_REMOVE] = "remove", [ACCESS_PURGE] = "purge",   [ACCESS_RELOAD] = "reload",
-        [ACCESS_PIN] = "pin",       [ACCESS_VERIFY] = "verify",
+        [ACCESS_GET] = "get",
+        [ACCESS_STAT] = "stat",
+        [ACCESS_LIST] = "list",
+        [ACCESS_STATS] = "stats",
+        [ACCESS_PUT] = "put",
+        [ACCESS_SET_METADATA] = "set-metadata",
+        [ACCESS_REMOVE] = "remove",
+        [ACCESS_PURGE] = "purge",
+        [ACCESS_RELOAD] = "reload",
+        [ACCESS_PIN] = "pin",
+        [ACCESS_FLUSH_CACHE] = "flush-cache",
+        [ACCESS_VERIFY] = "verify",
 };
 
 /* Who it was, for the log. */

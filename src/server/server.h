@@ -53,7 +53,7 @@ bool server_is_visible(const struct server *server);
  * read from now on, in sessions that are there too. */
 void server_set_rules(struct server *server, struct access_rules *rules);
 /* Borrowed until the next server_set_rules(). */
-const struct access_rules *server_get_rules(struct server *server);
+struct access_rules *server_get_rules(struct server *server);
 
 /* Logs that a peer was refused something in a namespace: once in a while for each user and namespace. Any
  * thread. pid 0: not known. */

@@ -58,7 +58,9 @@ struct fast {
         bool has_gone; /* the table has */
         struct storage_amount max;
         bool is_max_new;
-        bool stop; /* set under the mutex; atomic */
+        pthread_cond_t cleared;
+        uint64_t n_clears_wanted, n_clears; /* asked for, and done */
+        bool stop;                          /* set under the mutex; atomic */
 
         uint64_t pause_usec; /* atomic, CLOCK_MONOTONIC: nothing is copied before */
 
@@ -468,7 +470,8 @@ static bool wait_for_work(struct fast *fast, struct job **ret, bool *ret_is_max_
         bool go_on;
 
         (void) pthread_mutex_lock(&fast->mutex);
-        while (!fast->stop && !fast->jobs && !fast->has_gone && !fast->is_max_new)
+        while (!fast->stop && !fast->jobs && !fast->has_gone && !fast->is_max_new &&
+               fast->n_clears == fast->n_clears_wanted)
                 (void) pthread_cond_wait(&fast->wake, &fast->mutex);
 
         go_on = !fast->stop;
@@ -480,6 +483,25 @@ static bool wait_for_work(struct fast *fast, struct job **ret, bool *ret_is_max_
         (void) pthread_mutex_unlock(&fast->mutex);
 
         return go_on;
+}
+
+/* Does what was asked for up to now. */
+static void clear(struct fast *fast) {
+        uint64_t n_clears;
+
+        (void) pthread_mutex_lock(&fast->mutex);
+        n_clears = fast->n_clears_wanted;
+        (void) pthread_mutex_unlock(&fast->mutex);
+        if (n_clears == fast->n_clears) /* which this thread alone writes */
+                return;
+
+        while (evict(fast))
+                ;
+
+        (void) pthread_mutex_lock(&fast->mutex);
+        fast->n_clears = n_clears;
+        (void) pthread_cond_broadcast(&fast->cleared);
+        (void) pthread_mutex_unlock(&fast->mutex);
 }
 
 static void end_job(struct fast *fast, struct job *job) {
@@ -501,6 +523,7 @@ static void *run(void *userdata) {
                 remove_gone(fast);
                 if (is_max_new)
                         shrink(fast);
+                clear(fast);
                 if (job) {
                         make_copy(fast, job);
                         end_job(fast, job);
@@ -525,6 +548,7 @@ int fast_new(struct fast **ret, struct storage *storage, const struct storage_co
                 TAILQ_INIT(&fast->queues[i]);
         (void) pthread_mutex_init(&fast->mutex, NULL);
         (void) pthread_cond_init(&fast->wake, NULL);
+        (void) pthread_cond_init(&fast->cleared, NULL);
 
         fast->door = calloc(DOOR_SLOTS, sizeof(*fast->door));
         fast->piece = malloc(PIECE_SIZE);
@@ -553,6 +577,17 @@ int fast_new(struct fast **ret, struct storage *storage, const struct storage_co
         fast->is_running = true;
         *ret = TAKE_PTR(fast);
         return 0;
+}
+
+void fast_clear(struct fast *fast) {
+        uint64_t wanted;
+
+        (void) pthread_mutex_lock(&fast->mutex);
+        wanted = ++fast->n_clears_wanted;
+        (void) pthread_cond_signal(&fast->wake);
+        while (fast->n_clears < wanted)
+                (void) pthread_cond_wait(&fast->cleared, &fast->mutex);
+        (void) pthread_mutex_unlock(&fast->mutex);
 }
 
 void fast_stop(struct fast *fast) {
@@ -585,6 +620,7 @@ void fast_free(struct fast *fast) {
         (void) XXH3_freeState(fast->hash);
         free(fast->piece);
         free(fast->door);
+        (void) pthread_cond_destroy(&fast->cleared);
         (void) pthread_cond_destroy(&fast->wake);
         (void) pthread_mutex_destroy(&fast->mutex);
         free(fast);

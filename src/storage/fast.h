@@ -25,6 +25,9 @@ DEFINE_CLEANUP(struct fast, fast_free)
 /* As storage_set_cache_path_max(). */
 void fast_set_max(struct fast *fast, const struct storage_amount *max);
 
+/* Removes all copies, and waits until that is done. */
+void fast_clear(struct fast *fast);
+
 /* Opens the copy of a blob of size bytes: O_RDONLY, a description of its own. -ENOENT: there is none. nowait:
  * -EINPROGRESS when a disk would have to be asked. */
 int fast_open(struct fast *fast, uint64_t blob, uint64_t size, bool nowait);

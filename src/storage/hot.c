@@ -674,23 +674,47 @@ static int take_memory(struct hot *hot, uint64_t size_max) {
         return 0;
 }
 
+static void lock_all(struct hot *hot) {
+        for (size_t i = 0; i < SHARDS; i++)
+                (void) pthread_mutex_lock(&hot->shards[i].mutex);
+}
+
+static void unlock_all(struct hot *hot) {
+        for (size_t i = 0; i < SHARDS; i++)
+                (void) pthread_mutex_unlock(&hot->shards[i].mutex);
+}
+
+/* All mutexes held. On an error the size stays, where there is memory. */
+static int renew_memory(struct hot *hot, uint64_t size_max) {
+        int r;
+
+        release_memory(hot);
+        r = take_memory(hot, size_max);
+        if (r >= 0)
+                __atomic_store_n(&hot->size_max, size_max, __ATOMIC_RELAXED);
+        else if (take_memory(hot, hot->size_max) < 0) /* which was given back a moment ago */
+                __atomic_store_n(&hot->size_max, 0, __ATOMIC_RELAXED);
+
+        return r;
+}
+
 int hot_set_size(struct hot *hot, uint64_t size_max) {
         int r = 0;
 
-        for (size_t i = 0; i < SHARDS; i++)
-                (void) pthread_mutex_lock(&hot->shards[i].mutex);
+        lock_all(hot);
+        if (size_max != hot->size_max)
+                r = renew_memory(hot, size_max);
+        unlock_all(hot);
 
-        if (size_max != hot->size_max) {
-                release_memory(hot);
-                r = take_memory(hot, size_max);
-                if (r >= 0)
-                        __atomic_store_n(&hot->size_max, size_max, __ATOMIC_RELAXED);
-                else if (take_memory(hot, hot->size_max) < 0) /* which was given back a moment ago */
-                        __atomic_store_n(&hot->size_max, 0, __ATOMIC_RELAXED);
-        }
+        return r;
+}
 
-        for (size_t i = 0; i < SHARDS; i++)
-                (void) pthread_mutex_unlock(&hot->shards[i].mutex);
+int hot_clear(struct hot *hot) {
+        int r;
+
+        lock_all(hot);
+        r = renew_memory(hot, hot->size_max);
+        unlock_all(hot);
 
         return r;
 }

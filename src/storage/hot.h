@@ -34,6 +34,9 @@ DEFINE_CLEANUP(struct hot, hot_free)
 /* Another budget. When it is not what it was, all is dropped. -ENOMEM: it stays, empty. */
 int hot_set_size(struct hot *hot, uint64_t size_max);
 
+/* Drops all and gives its memory back to the system. -ENOMEM: nothing is kept from now on. */
+int hot_clear(struct hot *hot);
+
 /* Gives about half of the memory back to the system, the less hot half, and takes it again only little by
  * little: the first part after grow_usec, and so on. */
 void hot_shrink(struct hot *hot, uint64_t grow_usec);

@@ -429,6 +429,10 @@ void storage_set_check_on_fill(struct storage *storage, bool check_on_fill);
 void storage_set_object_max(struct storage *storage, uint64_t object_max);
 void storage_set_expired_keep(struct storage *storage, uint64_t expired_keep_usec);
 
+/* Drops what is kept in memory and removes the copies at cache_path; what is got from now on is kept again. Blocks on
+ * the disk. -ENOMEM: nothing is kept in memory from now on. */
+int storage_drop_cache(struct storage *storage);
+
 /* The system is short of memory: gives back about half of what the hot table takes, and takes it again only
  * little by little. */
 void storage_shrink(struct storage *storage);

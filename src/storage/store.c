@@ -495,6 +495,15 @@ void storage_set_expired_keep(struct storage *storage, uint64_t expired_keep_use
         writer_wake(storage->writer);
 }
 
+int storage_drop_cache(struct storage *storage) {
+        int r = hot_clear(storage->hot);
+
+        if (storage->fast)
+                fast_clear(storage->fast);
+        (void) malloc_trim(0);
+        return r;
+}
+
 void storage_shrink(struct storage *storage) {
         hot_shrink(storage->hot, storage->hooks.grow_usec ?: GROW_USEC);
         (void) malloc_trim(0);

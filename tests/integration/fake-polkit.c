@@ -24,7 +24,8 @@ static int answer(sd_bus_message *message, _unused_ void *userdata, _unused_ sd_
         r = sd_bus_message_enter_container(message, 'a', "{ss}");
         if (r < 0)
                 return r;
-        if (sd_bus_message_read(message, "{ss}", &detail, &value) > 0 && strcmp(detail, "uri") != 0)
+        if (sd_bus_message_read(message, "{ss}", &detail, &value) > 0 &&
+            strcmp(detail, strcmp(action, "org.objmapper1.purge") == 0 ? "prefix" : "uri") != 0)
                 return -EINVAL;
         r = sd_bus_message_exit_container(message);
         if (r < 0)

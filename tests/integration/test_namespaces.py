@@ -331,7 +331,13 @@ def test_bus():
         fill(daemon)
 
         def ask(uri, uid, groups=()):
-            return bus.busctl("call", NAME, PATH, INTERFACE, "GetInfo", "s", uri, uid=uid, groups=groups)
+            return bus.busctl("call", NAME, PATH, INTERFACE, "GetInfo", "sa{sv}", uri, "0", uid=uid, groups=groups)
+
+        def listed(prefix, uid, groups=()):
+            result = bus.busctl("call", NAME, PATH, INTERFACE, "List", "ssua{sv}", prefix, "", "0", "0", uid=uid,
+                                groups=groups)
+            assert result.returncode == 0, result.stderr
+            return [uri for uri, _info in json.loads(result.stdout)["data"][0] if uri]
 
         assert json.loads(ask("alice/1", ALICE).stdout)["data"][0]["size"]["data"] == 4
         for uri in ("alice/1", "alice/none"):
@@ -346,6 +352,12 @@ def test_bus():
         assert "namespace nobody" in ask("nobody/1", OVERFLOW).stderr
         said = re.findall(r"Refused a stat in namespace ([a-z]+) to uid (\d+): ", daemon.log())
         assert said == [("alice", str(BOB)), ("team", str(CAROL)), ("nobody", str(OVERFLOW))], said
+
+        everything = listed("", 0)
+        assert {"alice/1", "alice/shared/1", "open/1", "team/1"} <= set(everything), everything
+        of_bob = [uri for uri in everything if ask(uri, BOB).returncode == 0]
+        assert 0 < len(of_bob) < len(everything) and listed("", BOB) == of_bob
+        assert "team/1" in listed("", CAROL, groups=(TEAM,)) and "team/1" not in listed("", CAROL)
 
         assert "Not permitted" not in bus.call("PutBytes", "saya{ss}a{sv}", "alice/2", 1, 65, 0, 0, uid=0)
         assert "PutBytes is not permitted" in bus.fail("PutBytes", "saya{ss}a{sv}", "alice/2", 1, 65, 0, 0, uid=ALICE)

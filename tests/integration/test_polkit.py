@@ -66,7 +66,9 @@ def test_each_action(bus):
         for call, action, uri in (  # busctl lets a person be asked, unless told otherwise
                 (PUT, "put", PUT[2]), (("Pin", "sa{sv}", PUT[2], 0), "pin", PUT[2]),
                 (("Unpin", "sa{sv}", PUT[2], 0), "pin", PUT[2]), (("Remove", "sa{sv}", PUT[2], 0), "remove", PUT[2]),
-                (("Verify", "a{sv}", 0), "verify", "-"), (("Reload",), "reload", "-")):
+                (("Verify", "a{sv}", 0), "verify", "-"),
+                (("Purge", "sa{sv}", PUT[2], 0), "purge", PUT[2]), (("FlushCache", "a{sv}", 0), "flush-cache", "-"),
+                (("Reload",), "reload", "-")):
             polkit.will("no")
             said = bus.fail(*call, uid=USER)
             assert said == f"{call[0]} is not permitted to uid {USER} (polkit's action org.objmapper1.{action}).", said
@@ -80,7 +82,7 @@ def test_asks_for_nobody_else(bus):
     """Root and who only reads are permitted, polkit or not: it has no answer for them here."""
     with Authority(bus):
         bus.call(*PUT)
-        assert bus.call("GetInfo", "s", PUT[2], uid=USER)["size"]["data"] == 2
+        assert bus.call("GetInfo", "sa{sv}", PUT[2], 0, uid=USER)["size"]["data"] == 2
         bus.call("GetStats", uid=USER)
         bus.call("Remove", "sa{sv}", PUT[2], 0)
 

@@ -31,8 +31,8 @@ def test_policy(host):
     for name, ctl in (("org.objmapper1", ()), ("org.objmapper1.one", ("--instance=one",))):
         host.ctl(*ctl, "put", "it", input="bytes")
         for user in ("root", "reader", "publisher"):
-            assert '"size" t 5' in call(host, name, "GetInfo", "s", "it", user=user).stdout
-        refused = call(host, name, "GetInfo", "s", "it", user="stranger", check=False)
+            assert '"size" t 5' in call(host, name, "GetInfo", "sa{sv}", "it", "0", user=user).stdout
+        refused = call(host, name, "GetInfo", "sa{sv}", "it", "0", user="stranger", check=False)
         assert refused.returncode != 0 and "denied" in refused.stderr, refused
         for user in ("reader", "stranger"):
             assert '"store_objects"' in call(host, name, "GetStats", user=user).stdout

@@ -118,7 +118,7 @@ def test_bus(host):
     for user, uri, may in (("alice", "private/1", True), ("bob", "private/1", False), ("bob", "private/none", False),
                            ("ed", "private/1", False), ("ed", "news/1", True), ("bob", "news/1", False),
                            ("bob", "public/1", True), ("root", "private/1", True)):
-        result = host.busctl("GetInfo", "s", uri, user=user, check=False)
+        result = host.busctl("GetInfo", "sa{sv}", uri, "0", user=user, check=False)
         if may:
             assert result.returncode == 0 and '"size" t' in result.stdout, result
         else:
@@ -136,7 +136,7 @@ def test_logged_once(host):
     for _ in range(3):
         for verb in ("get", "rm", "ls"):
             refused(host.ctl(verb, "private/1", user="bob", check=False), "private")
-        host.busctl("GetInfo", "s", "private/1", user="bob", check=False)
+        host.busctl("GetInfo", "sa{sv}", "private/1", "0", user="bob", check=False)
         refused(host.ctl("stat", "news/1", user="bob", check=False), "news")
     entries = host.journal(f"MESSAGE_ID={REFUSED}")[before:]
     assert [(e["OBJMAPPER_NAMESPACE"], e["OBJMAPPER_PEER_UID"]) for e in entries] == [

@@ -85,8 +85,8 @@ def test_bus_policy(host):
     host.start_again()
     host.put("on/the/bus", "bytes")
     for user in ("reader", "publisher"):
-        assert '"size" t 5' in host.busctl("GetInfo", "s", "on/the/bus", user=user).stdout
-    refused = host.busctl("GetInfo", "s", "on/the/bus", user="stranger", check=False)
+        assert '"size" t 5' in host.busctl("GetInfo", "sa{sv}", "on/the/bus", "0", user=user).stdout
+    refused = host.busctl("GetInfo", "sa{sv}", "on/the/bus", "0", user="stranger", check=False)
     assert refused.returncode != 0 and "Access denied" in refused.stderr, refused
     for user in ("stranger", "publisher"):
         assert '"store_objects"' in host.busctl("GetStats", user=user).stdout

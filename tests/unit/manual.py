@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Holds objmapper-protocol(7) to the header and to the golden vectors: its numbers, and its example's bytes; and
-what is written of the daemon's messages to those that there are."""
+what is written of the daemon's messages, and of its interface on the bus, to what there is."""
 
 import os
 import re
 import sys
+from xml.etree import ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, 'tests/data/vectors'))
@@ -63,6 +64,38 @@ def check_messages():
             check(False, '%s tells of %s, which is no message' % (place, number))
 
 
+def signature(member):
+    """A method or signal of the interface as the manual writes it: NAME(t arg, ...) → t arg, ..."""
+    args = [(arg.get('direction', 'in'), '%s %s' % (arg.get('type'), arg.get('name'))) for arg in member.findall('arg')]
+    ins, outs = ([text for direction, text in args if direction == which] for which in ('in', 'out'))
+    return '%s(%s)%s' % (member.get('name'), ', '.join(ins), ' → ' + ', '.join(outs) if outs else '')
+
+
+def check_bus():
+    """What the interface on the bus has, its errors and polkit's actions are in the manual, and nothing else is."""
+    page = read('man/org.objmapper1.5.rst')
+    interface = ElementTree.fromstring(read('dbus/org.objmapper1.Manager.xml')).find('interface')
+    for tag, title in (('method', 'METHODS'), ('signal', 'SIGNALS')):
+        described = re.findall(r'``(\w+\([^`]*)``', '\n'.join(re.findall(r'^``.*', section(page, title), re.MULTILINE)))
+        check(sorted(described) == sorted(map(signature, interface.findall(tag))), '%s are %s, in the interface %s' % (
+            title, sorted(described), sorted(map(signature, interface.findall(tag)))))
+
+    described = re.findall(r'^\*(org\.objmapper1\.Error\.\w+)\*$', section(page, 'ERRORS'), re.MULTILINE)
+    used = re.findall(r'^#define BUS_ERROR_\w+ +"([\w.]+)"$', read('src/bus/error.h'), re.MULTILINE)
+    check(sorted(described) == sorted(used), 'ERRORS are %s, in the code %s' % (sorted(described), sorted(used)))
+
+    rows = dict(re.findall(r'^\*(org\.objmapper1\.[\w-]+)\* +(``.*``)$', section(page, 'PERMISSIONS'), re.MULTILINE))
+    actions = re.findall(r'<action id="([\w.-]+)">', read('dbus/org.objmapper1.policy'))
+    check(sorted(rows) == sorted(actions), 'the actions are %s, those of polkit %s' % (sorted(rows), sorted(actions)))
+    check(sorted(re.findall(r'"(org\.objmapper1\.[\w-]+)"', read('src/bus/authority.c'))) == sorted(actions),
+          "the code's actions are not polkit's")
+    said = re.findall(r'^``(\w+)\((?:(?!^``).)*?Action\s+\*(org\.objmapper1\.[\w-]+)\*', section(page, 'METHODS'),
+                      re.MULTILINE | re.DOTALL)
+    for method, action in said:
+        check('``%s``' % method in rows.get(action, ''), '%s has another action in the table' % method)
+    check({action for _, action in said} == set(actions), 'METHODS name the actions %s' % said)
+
+
 def main():
     page = read('man/objmapper-protocol.7.rst')
     header = read('src/protocol/protocol.h')
@@ -94,6 +127,7 @@ def main():
         check(hex_bytes(lines.split('\n')) == vectors.get(name), 'the bytes of the example %s' % name)
 
     check_messages()
+    check_bus()
     return 1 if failures else 0
 
 

@@ -20,6 +20,7 @@ static void test_session(void) {
                 [ACCESS_REMOVE] = { -EPERM, 0 },
                 [ACCESS_PURGE] = { -EPERM, 0 },
                 [ACCESS_PIN] = { -EPERM, -EPERM },
+                [ACCESS_FLUSH_CACHE] = { -EPERM, -EPERM },
                 [ACCESS_VERIFY] = { -EPERM, -EPERM },
                 [ACCESS_RELOAD] = { -EPERM, -EPERM },
         };
@@ -35,11 +36,17 @@ static void test_bus(void) {
         static const struct {
                 int own, own_user_bus, other;
         } wanted[ACCESS_VERB_MAX] = {
-                [ACCESS_GET] = { -EPERM, 0, -EPERM },    [ACCESS_STAT] = { 0, 0, 0 },
-                [ACCESS_LIST] = { -EPERM, 0, -EPERM },   [ACCESS_STATS] = { 0, 0, 0 },
-                [ACCESS_PUT] = { -EPERM, 0, -EPERM },    [ACCESS_SET_METADATA] = { -EPERM, 0, -EPERM },
-                [ACCESS_REMOVE] = { -EPERM, 0, -EPERM }, [ACCESS_PURGE] = { -EPERM, 0, -EPERM },
-                [ACCESS_PIN] = { -EPERM, 0, -EPERM },    [ACCESS_VERIFY] = { -EPERM, 0, -EPERM },
+                [ACCESS_GET] = { -EPERM, 0, -EPERM },
+                [ACCESS_STAT] = { 0, 0, 0 },
+                [ACCESS_LIST] = { 0, 0, 0 },
+                [ACCESS_STATS] = { 0, 0, 0 },
+                [ACCESS_PUT] = { -EPERM, 0, -EPERM },
+                [ACCESS_SET_METADATA] = { -EPERM, 0, -EPERM },
+                [ACCESS_REMOVE] = { -EPERM, 0, -EPERM },
+                [ACCESS_PURGE] = { -EPERM, 0, -EPERM },
+                [ACCESS_PIN] = { -EPERM, 0, -EPERM },
+                [ACCESS_FLUSH_CACHE] = { -EPERM, 0, -EPERM },
+                [ACCESS_VERIFY] = { -EPERM, 0, -EPERM },
                 [ACCESS_RELOAD] = { 0, 0, -EPERM },
         };
 
