@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the directives say, and what is kept for a request. */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <stdbool.h>
+
+#include "pool.h"
+
+struct main_conf {
+        ngx_array_t pools; /* of struct pool *: one for each socket and use */
+        ngx_uint_t connections;
+};
+
+struct location_conf {
+        struct pool *pass; /* objmapper_pass; NULL: none */
+        ngx_http_complex_value_t
+                        *key; /* objmapper_key; NULL: the response's URI as objmapper-http(7) has it */
+        ngx_msec_t timeout;   /* objmapper_timeout */
+        ngx_flag_t stale;     /* objmapper_stale */
+};
+
+enum pass_status {
+        PASS_NONE,
+        PASS_HIT,
+        PASS_STALE,
+        PASS_MISS,
+        PASS_EXPIRED,
+        PASS_BYPASS,
+        PASS_TIMEOUT,
+        PASS_DOWN,
+        PASS_ERROR,
+};
+
+/* What is told about a request in variables, after it went on to another location, too. */
+struct report {
+        ngx_str_t key;
+        enum pass_status status;
+        bool from_file; /* the body is an open file */
+        bool timed;
+        ngx_msec_t msec; /* until the answer */
+};
+
+extern ngx_module_t ngx_http_objmapper_module;
+
+/* The request's own, made at the first call; NULL: out of memory. */
+struct report *report_get(ngx_http_request_t *r);
+
+/* objmapper_pass: the handler of a location. */
+ngx_int_t pass_handler(ngx_http_request_t *r);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The daemon behind one socket, as a worker process uses it: a few clients that are made when they are needed,
+ * each with many requests in flight, served by nginx's event loop. Nothing here waits. */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <objmapper.h>
+#include <stdbool.h>
+
+#define POOL_CLIENTS_MAX 64
+
+struct link;
+
+struct pool {
+        const char *path;
+        bool publisher;       /* the socket is for changes */
+        ngx_uint_t n_clients; /* at most */
+        ngx_uint_t crowd;     /* requests in flight from which on another client is used */
+        ngx_msec_t timeout;   /* of a request without progress */
+        bool failing;         /* the last answer was a failure of the daemon, which was logged */
+        struct link *link[POOL_CLIENTS_MAX];
+};
+
+/* Hands request to the least busy client, which sends it at the end of this turn of the event loop, with what else
+ * was submitted until then. As objmapper_client_submit(), by whose rules reply is
+ * called; its errors were reported. */
+int pool_submit(struct pool *pool,
+                objmapper_request *request,
+                ngx_log_t *log,
+                objmapper_reply_fn reply,
+                void *userdata);
+
+/* Logs a failure of the daemon, with words of the client's or for error alone: the first in a row as an error, those
+ * after it for whoever looks closer. error 0: it answered. */
+void pool_report(struct pool *pool, ngx_log_t *log, int error, const char *words);
+
+/* Closes all clients; requests under way end without an answer. */
+void pool_close(struct pool *pool);
