@@ -50,6 +50,7 @@ static void raise_fd_limit(void) {
 static int serve(const struct options *options, struct config *config) {
         _cleanup_(sockets_done) struct sockets sockets = {};
         _cleanup_free_ char *directory = NULL;
+        struct store_events events = {};
         _cleanup_(storage_cleanupp) struct storage *storage = NULL;
         _cleanup_(manager_freep) struct manager *manager = NULL;
 
@@ -63,11 +64,14 @@ static int serve(const struct options *options, struct config *config) {
                 return EXIT_NO_STORE;
 
         fault_watch(directory);
-        if (store_open(&storage, directory, config) < 0)
+        events.directory = directory;
+        extension_set(&events.extension, "Bringing the store up to date");
+        if (store_open(&storage, &events, config) < 0)
                 return EXIT_NO_STORE;
+        extension_set(&events.extension, NULL);
         fault_set_storage(storage);
 
-        if (manager_new(&manager, options, config, &sockets, directory, storage) < 0 ||
+        if (manager_new(&manager, options, config, &sockets, storage, &events) < 0 ||
             manager_run(manager) < 0)
                 return EXIT_FAILURE;
 

@@ -18,7 +18,6 @@
 #include "namespaces.h"
 #include "pressure.h"
 #include "server.h"
-#include "store.h"
 #include "version.h"
 #include "watchdog.h"
 
@@ -29,9 +28,9 @@
 
 struct manager {
         const struct options *options;
-        const char *directory;
         struct config config;
         struct storage *storage;
+        struct store_events *events;
         sd_event *event;
         struct server *server;
         struct watchdog *watchdog; /* NULL: nobody watches */
@@ -197,7 +196,7 @@ static int apply(struct manager *manager, struct config *config, char **ret_text
 
         r = namespaces_compile(&rules, config);
         if (r >= 0)
-                r = store_reconfigure(manager->storage, manager->directory, &manager->config, config,
+                r = store_reconfigure(manager->storage, manager->events->directory, &manager->config, config,
                                       &setting);
         if (r < 0) {
                 if (asprintf(ret_text, "%s can't be applied: %s", setting, strerror(-r)) < 0)
@@ -266,8 +265,11 @@ static void on_drained(void *userdata) {
 }
 
 static void drain(struct manager *manager) {
+        static const char status[] = "Answering what was asked";
+
         manager->draining = true;
-        (void) sd_notify(false, "STOPPING=1\nSTATUS=Answering what was asked");
+        (void) sd_notifyf(false, "STOPPING=1\nSTATUS=%s", status);
+        extension_set(&manager->events->extension, status);
         server_drain(manager->server, DRAIN_USEC, on_drained, manager);
 }
 
@@ -379,7 +381,7 @@ static void log_started(struct manager *manager, const char *sockets) {
         char objects[32];
         struct log_field fields[] = {
                 LOG_FIELD_STRING("OBJMAPPER_VERSION", PROJECT_VERSION),
-                LOG_FIELD_STRING("OBJMAPPER_STORE", manager->directory),
+                LOG_FIELD_STRING("OBJMAPPER_STORE", manager->events->directory),
                 LOG_FIELD_STRING("OBJMAPPER_SOCKETS", sockets),
                 LOG_FIELD("OBJMAPPER_OBJECTS", objects, 0),
         };
@@ -388,15 +390,15 @@ static void log_started(struct manager *manager, const char *sockets) {
         fields[3].size = (size_t) snprintf(objects, sizeof(objects), "%" PRIu64, stats.objects);
         log_write(LOG_INFO, 0, MESSAGE_STARTED, fields, ARRAY_SIZE(fields),
                   "objmapperd " PROJECT_VERSION " serves %s objects of %s on %s.", objects,
-                  manager->directory, sockets);
+                  manager->events->directory, sockets);
 }
 
 int manager_new(struct manager **ret,
                 const struct options *options,
                 struct config *config,
                 struct sockets *sockets,
-                const char *directory,
-                struct storage *storage) {
+                struct storage *storage,
+                struct store_events *events) {
         _cleanup_(manager_freep) struct manager *manager = NULL;
         _cleanup_(access_rules_unrefp) struct access_rules *rules = NULL;
         _cleanup_free_ char *described = sockets_describe(sockets);
@@ -410,8 +412,8 @@ int manager_new(struct manager **ret,
                 return log_errno(LOG_ERR, -ENOMEM, "The daemon can't start: %m");
 
         manager->options = options;
-        manager->directory = directory;
         manager->storage = storage;
+        manager->events = events;
         manager->config = config_take(config);
 
         r = sd_event_new(&manager->event);

@@ -9,6 +9,7 @@
 #include "options.h"
 #include "sockets.h"
 #include "storage.h"
+#include "store.h"
 
 struct manager;
 
@@ -16,14 +17,14 @@ struct manager;
  * first error, to be freed. Errors of config_load(). */
 int manager_load_config(struct config *ret, const struct options *options, char **ret_text);
 
-/* Starts serving. options, sockets (whose descriptors it takes), directory and storage must outlive it, but
+/* Starts serving. options, sockets (whose descriptors it takes), storage and its events must outlive it, but
  * config it takes. What goes wrong is logged. */
 int manager_new(struct manager **ret,
                 const struct options *options,
                 struct config *config,
                 struct sockets *sockets,
-                const char *directory,
-                struct storage *storage);
+                struct storage *storage,
+                struct store_events *events);
 
 /* Until SIGTERM or SIGINT, and until what was begun then is answered. 0, or what the loop ended with. */
 int manager_run(struct manager *manager);

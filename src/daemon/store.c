@@ -91,7 +91,8 @@ static void on_event(enum storage_event event,
                      int error,
                      uint64_t count,
                      void *userdata) {
-        const char *directory = userdata;
+        const struct store_events *events = userdata;
+        const char *directory = events->directory;
         const struct log_field fields[] = {
                 LOG_FIELD_STRING("OBJMAPPER_STORE", directory),
                 LOG_FIELD("OBJMAPPER_URI", uri, uri_size),
@@ -312,7 +313,14 @@ int store_reconfigure(struct storage *storage,
         return 0;
 }
 
-int store_open(struct storage **ret, const char *directory, const struct config *config) {
+static void on_progress(void *userdata) {
+        struct store_events *events = userdata;
+
+        extension_note_progress(&events->extension);
+}
+
+int store_open(struct storage **ret, struct store_events *events, const struct config *config) {
+        const char *directory = events->directory;
         _cleanup_(limits_done) struct storage_limits limits = {};
         struct storage_config storage_config = {
                 .directory = directory,
@@ -326,7 +334,8 @@ int store_open(struct storage **ret, const char *directory, const struct config 
                 .cache_size = config->cache_size,
                 .check_on_fill = config->check_on_fill,
                 .on_event = on_event,
-                .userdata = (void *) directory,
+                .on_progress = on_progress,
+                .userdata = events,
         };
         const struct log_field store = LOG_FIELD_STRING("OBJMAPPER_STORE", directory);
         int r;

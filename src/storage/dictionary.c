@@ -568,8 +568,8 @@ int dictionary_clear_notes(struct dictionary *dictionary, MDB_txn *txn) {
         return 0;
 }
 
-int dictionary_copy(struct dictionary *dictionary, int fd) {
-        return environment_errno(mdb_env_copyfd(environment_get(dictionary->environment), fd));
+int dictionary_copy(struct dictionary *dictionary, int fd, void (*on_step)(void *userdata), void *userdata) {
+        return environment_copy(dictionary->environment, fd, on_step, userdata);
 }
 
 /* An update copies pages before it frees them: on a full disk not even a removal could be made. So what only
@@ -787,11 +787,5 @@ struct dictionary_tables dictionary_get_tables(const struct dictionary *dictiona
 }
 
 uint64_t dictionary_extent(struct dictionary *dictionary) {
-        MDB_env *env = environment_get(dictionary->environment);
-        MDB_envinfo info;
-        MDB_stat st;
-
-        (void) mdb_env_info(env, &info);
-        (void) mdb_env_stat(env, &st);
-        return (info.me_last_pgno + 1) * st.ms_psize;
+        return environment_extent(dictionary->environment);
 }

@@ -41,8 +41,9 @@ int dictionary_open(
 /* The version of the one that is there; an older one is copied, then rebuilt (rebuild.h), by who opens it.
  * -ENOENT: there is none yet. -EUCLEAN: damaged. -EPROTONOSUPPORT: newer. */
 int dictionary_read_version(struct dictionary *dictionary, unsigned *ret);
-/* Writes the whole, as it is now, to an empty file. Not synced. */
-int dictionary_copy(struct dictionary *dictionary, int fd);
+/* Writes the whole, while nobody changes it, to an empty file, and calls on_step each time that some megabytes more
+ * are on the disk. The last ones are not synced. */
+int dictionary_copy(struct dictionary *dictionary, int fd, void (*on_step)(void *userdata), void *userdata);
 /* Opens the tables, and makes those that are not there: before all that follows. */
 int dictionary_open_tables(struct dictionary *dictionary);
 void dictionary_free(struct dictionary *dictionary);

@@ -12,12 +12,16 @@
 
 #include "macro.h"
 #include "thread-slot.h"
+#include "write-all.h"
 
 #define READERS_MAX  1000 /* transactions at once */
 #define READER_TABLE (READERS_MAX * 64 + 4096)
 #define TABLES_MAX   8
 #define OPEN_TRIES   100
 #define REST_NSEC    (1000 * 1000)
+#define COPY_PIECE   (1U << 20)
+#define COPY_STEP \
+        (32U << 20) /* bytes that are synced at a time: even a slow disk takes them in some seconds */
 
 struct slot {
         MDB_txn *txn;    /* atomic */
@@ -385,4 +389,53 @@ uint64_t environment_map_size(const struct environment *environment) {
 
 const uint8_t *environment_map(const struct environment *environment) {
         return __atomic_load_n(&environment->map, __ATOMIC_RELAXED);
+}
+
+uint64_t environment_extent(struct environment *environment) {
+        MDB_envinfo info;
+        MDB_stat st;
+
+        (void) mdb_env_info(environment->env, &info);
+        (void) mdb_env_stat(environment->env, &st);
+        return (info.me_last_pgno + 1) * st.ms_psize;
+}
+
+int environment_copy(struct environment *environment,
+                     int fd,
+                     void (*on_step)(void *userdata),
+                     void *userdata) {
+        uint64_t end = environment_extent(environment), synced = 0;
+        _cleanup_free_ uint8_t *piece = malloc(COPY_PIECE);
+        mdb_filehandle_t from;
+
+        if (!piece)
+                return -ENOMEM;
+
+        (void) mdb_env_get_fd(environment->env, &from);
+        for (uint64_t at = 0; at < end;) {
+                ssize_t n = pread(from, piece, MIN(end - at, (uint64_t) COPY_PIECE), (off_t) at);
+                int r;
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0) /* the last pages were never written */
+                        break;
+
+                r = write_all(fd, piece, (size_t) n);
+                if (r < 0)
+                        return r;
+
+                at += (uint64_t) n;
+                if (at - synced < COPY_STEP)
+                        continue;
+                if (fdatasync(fd) < 0)
+                        return -errno;
+                synced = at;
+                on_step(userdata);
+        }
+
+        on_step(userdata);
+        return 0;
 }

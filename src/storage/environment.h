@@ -44,6 +44,16 @@ int environment_write_begin(struct environment *environment, MDB_txn **ret);
 int environment_write_commit(struct environment *environment, MDB_txn *txn);
 void environment_write_abort(MDB_txn *txn);
 
+/* Bytes of the file up to the last page that was ever used. The writer's. */
+uint64_t environment_extent(struct environment *environment);
+
+/* Writes the file, while nobody changes it, to an empty one, and calls on_step each time that some megabytes more are
+ * on the disk. The last ones are not synced. */
+int environment_copy(struct environment *environment,
+                     int fd,
+                     void (*on_step)(void *userdata),
+                     void *userdata);
+
 /* LMDB's own, for those who have a transaction, and the writer. */
 MDB_env *environment_get(struct environment *environment);
 uint64_t environment_map_size(const struct environment *environment);

@@ -8,11 +8,12 @@
 
 #define STEP_RECORDS 2048 /* in one transaction */
 
-static int copy_synced(struct dictionary *dictionary,
-                       int dir_fd,
-                       const char *temporary,
-                       const char *name,
-                       const struct storage_hooks *hooks) {
+static void on_copied(void *userdata) {
+        storage_note_progress(userdata);
+}
+
+static int copy_synced(struct storage *storage, int dir_fd, const char *temporary, const char *name) {
+        const struct storage_hooks *hooks = &storage->hooks;
         _cleanup_close_ int fd = -EBADF;
         int r;
 
@@ -20,7 +21,7 @@ static int copy_synced(struct dictionary *dictionary,
         if (fd < 0)
                 return -errno;
 
-        r = dictionary_copy(dictionary, fd);
+        r = dictionary_copy(storage->dictionary, fd, on_copied, storage);
         if (r < 0)
                 return r;
         if (hooks->before_commit) {
@@ -34,23 +35,22 @@ static int copy_synced(struct dictionary *dictionary,
         return 0;
 }
 
-int rebuild_copy(struct dictionary *dictionary,
-                 int dir_fd,
-                 unsigned version,
-                 const struct storage_hooks *hooks) {
+int rebuild_copy(struct storage *storage, int dir_fd, unsigned version) {
         char name[32], temporary[sizeof(name) + 4];
         int r;
 
         (void) snprintf(name, sizeof(name), "data.mdb.%u", version);
         (void) snprintf(temporary, sizeof(temporary), "%s.new", name);
 
-        r = copy_synced(dictionary, dir_fd, temporary, name, hooks);
+        r = copy_synced(storage, dir_fd, temporary, name);
         if (r < 0)
                 (void) unlinkat(dir_fd, temporary, 0);
         return r;
 }
 
-static int commit(struct dictionary *dictionary, MDB_txn *txn, int r, const struct storage_hooks *hooks) {
+static int commit(struct storage *storage, MDB_txn *txn, int r) {
+        const struct storage_hooks *hooks = &storage->hooks;
+
         if (r >= 0 && hooks->before_commit)
                 r = hooks->before_commit(hooks->userdata);
         if (r < 0) {
@@ -58,12 +58,14 @@ static int commit(struct dictionary *dictionary, MDB_txn *txn, int r, const stru
                 return r;
         }
 
-        return dictionary_write_commit(dictionary, txn);
+        r = dictionary_write_commit(storage->dictionary, txn);
+        if (r >= 0)
+                storage_note_progress(storage);
+        return r;
 }
 
-int rebuild_begin(struct dictionary *dictionary,
-                  struct dictionary_state *state,
-                  const struct storage_hooks *hooks) {
+int rebuild_begin(struct storage *storage, struct dictionary_state *state) {
+        struct dictionary *dictionary = storage->dictionary;
         MDB_txn *txn;
         uint64_t used;
         int r;
@@ -85,7 +87,7 @@ int rebuild_begin(struct dictionary *dictionary,
                 r = dictionary_write_rebuild(dictionary, txn, &(struct key){});
         if (r >= 0)
                 r = dictionary_write_state(dictionary, txn, state);
-        return commit(dictionary, txn, r, hooks);
+        return commit(storage, txn, r);
 }
 
 static int rebuild_record(struct dictionary *dictionary,
@@ -141,11 +143,10 @@ static int rebuild_some(struct dictionary *dictionary,
         return r;
 }
 
-static int step(struct dictionary *dictionary,
-                struct accounts *accounts,
-                struct dictionary_state *state,
-                struct key *last,
-                const struct storage_hooks *hooks) {
+static int step(struct storage *storage, struct dictionary_state *state, struct key *last) {
+        struct dictionary *dictionary = storage->dictionary;
+        struct accounts *accounts = storage->accounts;
+        unsigned max = storage->hooks.rebuild_step ?: STEP_RECORDS;
         MDB_txn *txn;
         int more, r;
 
@@ -154,7 +155,7 @@ static int step(struct dictionary *dictionary,
                 return r;
 
         accounts_begin(accounts);
-        more = r = rebuild_some(dictionary, txn, accounts, state, hooks->rebuild_step ?: STEP_RECORDS, last);
+        more = r = rebuild_some(dictionary, txn, accounts, state, max, last);
         state->clock = heat_table_clock(accounts->heat);
         if (r >= 0)
                 r = accounts_write(accounts, dictionary, txn);
@@ -162,7 +163,7 @@ static int step(struct dictionary *dictionary,
                 r = dictionary_write_state(dictionary, txn, state);
         if (r >= 0)
                 r = dictionary_write_rebuild(dictionary, txn, more > 0 ? last : NULL);
-        r = commit(dictionary, txn, r, hooks);
+        r = commit(storage, txn, r);
         if (r < 0)
                 return r;
 
@@ -170,10 +171,8 @@ static int step(struct dictionary *dictionary,
         return more;
 }
 
-int rebuild_run(struct dictionary *dictionary,
-                struct accounts *accounts,
-                struct dictionary_state *state,
-                const struct storage_hooks *hooks) {
+int rebuild_run(struct storage *storage, struct dictionary_state *state) {
+        struct dictionary *dictionary = storage->dictionary;
         struct key last;
         MDB_txn *txn;
         int r;
@@ -188,7 +187,7 @@ int rebuild_run(struct dictionary *dictionary,
                 return r;
 
         do
-                r = step(dictionary, accounts, state, &last, hooks);
+                r = step(storage, state, &last);
         while (r > 0);
 
         return r < 0 ? r : 1;

@@ -6,27 +6,18 @@
  * as there are records, but only so much memory: many transactions, each of which says how far it came, so
  * that the next start goes on where this one died. */
 
-#include "account.h"
 #include "dictionary.h"
 
-struct storage_hooks;
+struct storage;
 
 /* Copies the dictionary of an older version in the folder dir_fd to the file "data.mdb.VERSION", synced, in place of
  * one that is there. On failure nothing is left of it. 0 or an errno. */
-int rebuild_copy(struct dictionary *dictionary,
-                 int dir_fd,
-                 unsigned version,
-                 const struct storage_hooks *hooks);
+int rebuild_copy(struct storage *storage, int dir_fd, unsigned version);
 
 /* Begins anew: forgets what is kept beside the records, and says that it has to be made. 0 or an errno. */
-int rebuild_begin(struct dictionary *dictionary,
-                  struct dictionary_state *state,
-                  const struct storage_hooks *hooks);
+int rebuild_begin(struct storage *storage, struct dictionary_state *state);
 
-/* Goes on to the end. accounts: as loaded, and without a configuration: all is counted in the rest. An object
+/* Goes on to the end. The accounts are as loaded, and without a configuration: all is counted in the rest. An object
  * that can't be read is counted, and its blob is taken for left over. 1: done; 0: there was nothing to do; or an
  * errno. */
-int rebuild_run(struct dictionary *dictionary,
-                struct accounts *accounts,
-                struct dictionary_state *state,
-                const struct storage_hooks *hooks);
+int rebuild_run(struct storage *storage, struct dictionary_state *state);

@@ -114,6 +114,9 @@ struct storage_config {
                          int error,
                          uint64_t count,
                          void *userdata);
+        /* Called after each step of what may take long as a whole: of an upgrade in storage_init(), and each commit
+         * to the end of storage_cleanup(). From any thread; must not block nor call back. NULL: nobody asks. */
+        void (*on_progress)(void *userdata);
         void *userdata;
 };
 

@@ -170,7 +170,7 @@ static int prepare_upgrade(struct storage *storage, int dir_fd, unsigned *ret_ve
         if (fd < 0)
                 return -errno;
 
-        return rebuild_copy(storage->dictionary, fd, *ret_version, &storage->hooks);
+        return rebuild_copy(storage, fd, *ret_version);
 }
 
 static int read_state(struct storage *storage, const struct format *format, struct dictionary_state *ret) {
@@ -211,11 +211,11 @@ static int load_dictionary(struct storage *storage,
                 version = 0;
         }
         if (r >= 0 && version != DICTIONARY_VERSION)
-                r = rebuild_begin(storage->dictionary, ret, &storage->hooks);
+                r = rebuild_begin(storage, ret);
         if (r < 0)
                 return r;
 
-        r = rebuild_run(storage->dictionary, storage->accounts, ret, &storage->hooks);
+        r = rebuild_run(storage, ret);
         if (r < 0)
                 return r;
         if (version != DICTIONARY_VERSION && version != 0 && storage->on_event)
@@ -385,6 +385,7 @@ int storage_init_with_hooks(struct storage **ret,
                 .expired_keep_usec = config->expired_keep_usec,
                 .check_on_fill = config->check_on_fill,
                 .on_event = config->on_event,
+                .on_progress = config->on_progress,
                 .userdata = config->userdata,
                 .hooks = *hooks,
                 .dir_fd = -EBADF,

@@ -73,6 +73,7 @@ struct storage {
                          int error,
                          uint64_t count,
                          void *userdata);
+        void (*on_progress)(void *userdata);
         void *userdata;
         struct storage_hooks hooks;
 
@@ -110,6 +111,12 @@ void storage_tell(struct storage *storage,
                   const void *uri,
                   size_t uri_size,
                   int error);
+
+/* A step of what takes long was made. */
+static inline void storage_note_progress(struct storage *storage) {
+        if (storage->on_progress)
+                storage->on_progress(storage->userdata);
+}
 
 /* An object can't be served as it was stored. Tells so, once, and removes it if generation is not 0 and still
  * its own. Any thread. */

@@ -105,6 +105,7 @@ int writer_commit(struct writer *writer, MDB_txn *txn) {
         writer->state = batch->state;
         accounts_commit(storage->accounts);
         accounts_fit_heat(storage->accounts, writer->state.objects);
+        storage_note_progress(storage);
         for (struct purge *purge = writer->purges; purge; purge = purge->next)
                 purge->change->count += purge->early;
 
