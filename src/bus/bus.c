@@ -14,6 +14,7 @@
 #include "log.h"
 #include "object.h"
 #include "prefix.h"
+#include "properties.h"
 #include "utf8.h"
 #include "verify.h"
 
@@ -27,6 +28,7 @@ struct bus {
         struct server *server;
         struct calls *calls;
         struct verifier *verifier;
+        struct properties *properties;
         sd_bus *bus;
         char *name;
         uint64_t n_messages;
@@ -118,6 +120,9 @@ static int method_verify(sd_bus_message *message, void *userdata, _unused_ sd_bu
         return calls_permit(bus->calls, message, ACCESS_VERIFY, verifier_handle, bus->verifier);
 }
 
+#define PROPERTY(name, type, getter, flags) \
+        SD_BUS_PROPERTY(name, type, getter, offsetof(struct bus, properties), flags)
+
 /* Everybody gets as far as this, where the bus's policy lets them: who may what is decided in each method. */
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
@@ -184,6 +189,23 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_NO_RESULT,
                                 method_reload,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        PROPERTY("Version", "s", properties_get_version, SD_BUS_VTABLE_PROPERTY_CONST),
+        PROPERTY("StoreID", "s", properties_get_store_id, SD_BUS_VTABLE_PROPERTY_CONST),
+        PROPERTY("Configuration",
+                 "a{sa{ss}}",
+                 properties_get_configuration,
+                 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        PROPERTY("ConfigurationFiles",
+                 "as",
+                 properties_get_configuration_files,
+                 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        PROPERTY("Writable", "b", properties_get_writable, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        PROPERTY("Objects", "t", properties_get_objects, 0),
+        PROPERTY("Bytes", "t", properties_get_bytes, 0),
+        PROPERTY("Sessions", "t", properties_get_sessions, 0),
+        SD_BUS_SIGNAL("Reloaded", "", 0),
+        SD_BUS_SIGNAL_WITH_ARGS("StoreReadOnly", SD_BUS_ARGS("s", reason), 0),
+        SD_BUS_SIGNAL("StoreWritable", "", 0),
         SD_BUS_VTABLE_END,
 };
 
@@ -252,6 +274,7 @@ static int connect_bus(struct bus *bus, sd_event *event) {
         r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_PATH, BUS_INTERFACE, vtable, bus);
         if (r < 0)
                 return r;
+        properties_set_bus(bus->properties, bus->bus);
         r = sd_bus_add_filter(bus->bus, NULL, count_message, bus);
         if (r < 0)
                 return r;
@@ -299,12 +322,21 @@ int bus_new(struct bus **ret,
         r = verifier_new(&bus->verifier, event, storage, BUS_PATH, BUS_INTERFACE);
         if (r < 0)
                 return r;
+        r = properties_new(&bus->properties, event, storage, server, config->settings, BUS_PATH,
+                           BUS_INTERFACE);
+        if (r < 0)
+                return r;
         r = connect_bus(bus, event);
         if (r < 0)
                 return r;
 
         *ret = TAKE_PTR(bus);
         return 0;
+}
+
+void bus_note_reloaded(struct bus *bus) {
+        if (bus)
+                properties_note_reloaded(bus->properties);
 }
 
 uint64_t bus_count_messages(const struct bus *bus) {
@@ -329,6 +361,7 @@ void bus_free(struct bus *bus) {
 
         calls_free(bus->calls); /* no call begins from now on */
         verifier_free(bus->verifier);
+        properties_free(bus->properties);
         sd_bus_flush_close_unref(bus->bus); /* which gives the name back */
         free(bus->name);
         free(bus);

@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 
 #include "cleanup.h"
+#include "config.h"
 #include "server.h"
 #include "storage.h"
 
@@ -22,6 +23,8 @@ struct bus_config {
          * or NULL. */
         int (*reload)(char **ret_text, void *userdata);
         void *userdata;
+
+        const struct config *settings; /* in force, the same struct after a reload; outlives the bus */
 };
 
 /* Connects and asks for the name; waits for the bus to answer. event, storage and server must outlive it.
@@ -32,6 +35,9 @@ int bus_new(struct bus **ret,
             struct storage *storage,
             struct server *server,
             const struct bus_config *config);
+
+/* Tells that the configuration was read again and is in force. NULL is fine. */
+void bus_note_reloaded(struct bus *bus);
 
 /* How many messages have come so far; 0 for NULL. */
 uint64_t bus_count_messages(const struct bus *bus);

@@ -31,10 +31,15 @@ void config_done(struct config *config) {
         for (size_t i = 0; i < config->n_namespaces; i++)
                 namespace_done(&config->namespaces[i]);
         free(config->namespaces);
+        for (size_t i = 0; i < config->n_files; i++)
+                free(config->files[i]);
+        free(config->files);
         free(config->store_directory);
         free(config->cache_path);
         config->namespaces = NULL;
         config->n_namespaces = 0;
+        config->files = NULL;
+        config->n_files = 0;
         config->store_directory = config->cache_path = NULL;
 }
 
@@ -43,6 +48,8 @@ struct config config_take(struct config *config) {
 
         config->namespaces = NULL;
         config->n_namespaces = 0;
+        config->files = NULL;
+        config->n_files = 0;
         config->store_directory = config->cache_path = NULL;
         return taken;
 }
@@ -113,6 +120,21 @@ static int read_all(int fd, char **ret_text, size_t *ret_size) {
         return 0;
 }
 
+static int add_file(struct config *config, const char *path) {
+        char **files = reallocarray(config->files, config->n_files + 1, sizeof(char *));
+
+        if (!files)
+                return -ENOMEM;
+        config->files = files;
+
+        files[config->n_files] = strdup(path);
+        if (!files[config->n_files])
+                return -ENOMEM;
+
+        config->n_files++;
+        return 0;
+}
+
 /* Returns 1 when it was read (wrong or not: loader->result knows), 0 when there is none, -ENOMEM. */
 static int load_file(struct loader *loader, const char *path) {
         _cleanup_close_ int fd = -EBADF;
@@ -147,6 +169,10 @@ static int load_file(struct loader *loader, const char *path) {
                 complain(loader, path, r, "Can't read");
                 return 1;
         }
+
+        r = add_file(&loader->config, path);
+        if (r < 0)
+                return r;
 
         r = config_parse(&loader->config, path, text, size, loader->message, loader->userdata);
         if (r == -ENOMEM)

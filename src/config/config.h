@@ -107,6 +107,9 @@ struct config {
 
         struct config_namespace *namespaces; /* in the order in which they were begun */
         size_t n_namespaces;
+
+        char **files; /* that config_load() read, in that order */
+        size_t n_files;
 };
 
 /* Where messages go. text: the whole message, "file:line: ..." or "file: ..." (line is 0), valid UTF-8 where
@@ -120,6 +123,14 @@ void config_init(struct config *config);
 void config_done(struct config *config);
 /* Hands all of it on: config holds nothing afterwards. */
 struct config config_take(struct config *config);
+
+/* Calls visit with every setting of config, as it would be written: those of the sections that there are once, and
+ * then those of each "Namespace NAME". An empty value: it is not set. Returns 0, -ENOMEM, or what visit returned when
+ * that was an errno, which ends it. */
+int config_visit_values(
+                const struct config *config,
+                int (*visit)(const char *section, const char *name, const char *value, void *userdata),
+                void *userdata);
 
 /* Every setting there is: its section, its name, and its default as it would be written. */
 void config_visit_settings(

@@ -244,6 +244,7 @@ static int reload(char **ret_text, void *userdata) {
         manager->config = config_take(&config);
         free(TAKE_PTR(manager->refusal));
         tell_status(manager, "READY=1\n");
+        bus_note_reloaded(manager->bus);
         return 0;
 }
 
@@ -330,6 +331,7 @@ static int add_bus(struct manager *manager) {
                 .instance = manager->options->instance,
                 .reload = reload,
                 .userdata = manager,
+                .settings = &manager->config,
         };
         int r;
 

@@ -26,6 +26,37 @@ void storage_note_body_written(struct storage *storage, uint64_t size, int error
                 storage_tell(storage, STORAGE_EVENT_BODY_WRITE_FAILED, NULL, 0, error);
 }
 
+void storage_note_writes(struct storage *storage, bool of_bodies, int error) {
+        struct disk_errors *errors = &storage->disk_errors;
+
+        __atomic_store_n(of_bodies ? &errors->body_error : &errors->write_error, error, __ATOMIC_RELAXED);
+
+        (void) pthread_mutex_lock(&errors->watch_mutex);
+        if (errors->changed)
+                errors->changed(errors->userdata);
+        (void) pthread_mutex_unlock(&errors->watch_mutex);
+}
+
+int storage_get_write_error(struct storage *storage) {
+        struct disk_errors *errors = &storage->disk_errors;
+        int error = __atomic_load_n(&errors->write_error, __ATOMIC_RELAXED);
+
+        /* Of bodies the size is what counts: two threads may tell in another order. */
+        if (error == 0 && __atomic_load_n(&errors->failed_size, __ATOMIC_RELAXED) != NOTHING_FAILED)
+                error = __atomic_load_n(&errors->body_error, __ATOMIC_RELAXED) ?: -EIO;
+
+        return error;
+}
+
+void storage_watch_writes(struct storage *storage, void (*changed)(void *userdata), void *userdata) {
+        struct disk_errors *errors = &storage->disk_errors;
+
+        (void) pthread_mutex_lock(&errors->watch_mutex);
+        errors->changed = changed;
+        errors->userdata = userdata;
+        (void) pthread_mutex_unlock(&errors->watch_mutex);
+}
+
 void storage_note_body_read(
                 struct storage *storage, const void *uri, size_t uri_size, uint64_t generation, int error) {
         struct disk_errors *errors = &storage->disk_errors;

@@ -15,9 +15,18 @@ struct disk_errors {
         uint64_t unreadable[UNREADABLE_MAX]; /* generations */
         size_t n_unreadable;                 /* atomic, written under the mutex */
         size_t n_forgotten;
+
+        int write_error; /* atomic: why transactions fail; 0: they do not */
+        int body_error;  /* atomic: why bodies could not be written when that began */
+        pthread_mutex_t watch_mutex;
+        void (*changed)(void *userdata); /* NULL: nobody is told; under that mutex */
+        void *userdata;
 };
 
 struct storage;
+
+/* Whether something can be written has changed, with an error or 0. Any thread. */
+void storage_note_writes(struct storage *storage, bool of_bodies, int error);
 
 /* A body of size bytes could be written to its file (0), or why not. Any thread. */
 void storage_note_body_written(struct storage *storage, uint64_t size, int error);

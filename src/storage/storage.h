@@ -153,6 +153,13 @@ DEFINE_CLEANUP(struct storage, storage_cleanup)
 
 uint64_t storage_get_id(struct storage *storage);
 
+/* Whether changes are taken, as far as is known: 0, or the errno that the last ones of transactions, or of bodies,
+ * failed with. Only a change that succeeds shows that they are taken again. */
+int storage_get_write_error(struct storage *storage);
+/* changed is called when that may have changed, from any thread; it must not block, nor call the store. NULL: nobody
+ * is told, and no call is under way when this returns. */
+void storage_watch_writes(struct storage *storage, void (*changed)(void *userdata), void *userdata);
+
 /* Another limit for the copies at cache_path; what is too much goes soon. */
 void storage_set_cache_path_max(struct storage *storage, const struct storage_amount *max);
 

@@ -35,8 +35,13 @@ void storage_tell(struct storage *storage,
                   const void *uri,
                   size_t uri_size,
                   int error) {
+        bool of_bodies = event == STORAGE_EVENT_BODY_WRITE_FAILED ||
+                         event == STORAGE_EVENT_BODY_WRITE_RECOVERED;
+
         if (storage->on_event)
                 storage->on_event(event, uri, uri_size, error, 0, storage->userdata);
+        if (of_bodies || event == STORAGE_EVENT_WRITE_FAILED || event == STORAGE_EVENT_WRITE_RECOVERED)
+                storage_note_writes(storage, of_bodies, error);
 }
 
 static int make_folders(const char *path) {
@@ -391,7 +396,9 @@ int storage_init_with_hooks(struct storage **ret,
                 .dir_fd = -EBADF,
                 .lock_fd = -EBADF,
                 .blobs = BLOBS_INIT,
-                .disk_errors = { .failed_size = NOTHING_FAILED, .mutex = PTHREAD_MUTEX_INITIALIZER },
+                .disk_errors = { .failed_size = NOTHING_FAILED,
+                                 .mutex = PTHREAD_MUTEX_INITIALIZER,
+                                 .watch_mutex = PTHREAD_MUTEX_INITIALIZER },
                 .damaged_mutex = PTHREAD_MUTEX_INITIALIZER,
         };
 
@@ -436,6 +443,7 @@ void storage_cleanup(struct storage *storage) {
         close_fdp(&storage->dir_fd);
         close_fdp(&storage->lock_fd); /* the last: whoever gets the lock finds the rest free */
         (void) pthread_mutex_destroy(&storage->disk_errors.mutex);
+        (void) pthread_mutex_destroy(&storage->disk_errors.watch_mutex);
         (void) pthread_mutex_destroy(&storage->damaged_mutex);
         free(storage);
 }

@@ -2,15 +2,22 @@
 """org.objmapper1.Manager: what concerns many objects, or the store as a whole."""
 
 import contextlib
+import json
+import os
 import pathlib
+import select
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
 
+import disk  # noqa: E402  pylint: disable=wrong-import-position
 import tap  # noqa: E402  pylint: disable=wrong-import-position
 from manager import NONE, Manager, dbus  # noqa: E402  pylint: disable=wrong-import-position
-from bus import Bus  # noqa: E402  pylint: disable=wrong-import-position
+from bus import INTERFACE, NAME, PATH, Bus  # noqa: E402  pylint: disable=wrong-import-position
 from daemon import Daemon  # noqa: E402  pylint: disable=wrong-import-position
 from common import wait_until  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -175,6 +182,139 @@ def test_get_namespaces(*_):
             "few": {"objects": 2, "bytes": 5, "objects-pinned": 1, "bytes-pinned": 2, "objects-max": 3,
                     "bytes-max": 1 << 20},
             "free": {"objects": 0, "bytes": 0, "objects-pinned": 0, "bytes-pinned": 0}}, shown
+
+
+class Signals:
+    """with Signals(manager) as signals: what the object tells the bus meanwhile."""
+
+    def __init__(self, manager):
+        self.process = subprocess.Popen(["busctl", f"--address={manager.address}", "--json=short",
+                                         f"--match=type='signal',path='{PATH}'", "monitor"],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.read = b""
+        assert b"Monitoring" in self.process.stderr.readline()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def await_member(self, member):
+        """All signals up to that one, which is awaited: the name of each and what it carries."""
+        seen = []
+        while not seen or seen[-1][0] != member:
+            while b"\n" not in self.read:
+                ready, _, _ = select.select([self.process.stdout], [], [], 60)
+                assert ready, f"{member} does not come after {seen}"
+                self.read += os.read(self.process.stdout.fileno(), 65536)
+            line, _, self.read = self.read.partition(b"\n")
+            message = json.loads(line)
+            if message.get("path") == PATH:
+                seen.append((message["member"], message["payload"]["data"]))
+        return seen
+
+
+def get(manager, name):
+    return manager.connection.call_blocking(NAME, PATH, "org.freedesktop.DBus.Properties", "Get", "ss",
+                                            (INTERFACE, name), timeout=60)
+
+
+def test_properties(manager, daemon):
+    version = get(manager, "Version")
+    assert daemon.ctl("--version").stdout.decode().split()[1] == version
+    etag = manager.put("of/the/store", b"123")
+    assert etag.split("-")[0] == get(manager, "StoreID")
+    assert get(manager, "Writable")
+    assert get(manager, "Objects") == stat(manager, "store_objects") > 0
+    assert get(manager, "Bytes") == stat(manager, "store_bytes") > 0
+    assert get(manager, "Sessions") == 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(daemon.reader))
+        wait_until(lambda: get(manager, "Sessions") == 1, "the session")
+    everything = manager.connection.call_blocking(NAME, PATH, "org.freedesktop.DBus.Properties", "GetAll", "s",
+                                                  (INTERFACE,), timeout=60)
+    assert set(everything) == {"Version", "StoreID", "Configuration", "ConfigurationFiles", "Writable", "Objects",
+                               "Bytes", "Sessions"}, set(everything)
+    for name in everything:  # none can be set, not by root
+        try:
+            manager.connection.call_blocking(NAME, PATH, "org.freedesktop.DBus.Properties", "Set", "ssv",
+                                             (INTERFACE, name, everything[name]), timeout=60)
+        except dbus.DBusException as failure:
+            assert failure.get_dbus_name() == "org.freedesktop.DBus.Error.PropertyReadOnly", failure
+        else:
+            raise AssertionError(f"{name} was set")
+
+
+def test_reload_is_told(*_):
+    with daemon_of_its_own() as (manager, daemon), Signals(manager) as signals:
+        before = get(manager, "Configuration")
+        assert before["Server"]["MaxStreams"] == "8" and before["Store"]["StoreDirectory"] == str(daemon.store), before
+        assert before["Store"]["MaxBytes"] == "80%" and before["Store"]["CachePath"] == "", before
+        assert list(get(manager, "ConfigurationFiles")) == [str(daemon.config)]
+
+        daemon.configure("MaxStreams=3\nMaxOutput=1M\nIdleTimeoutSec=90\n[Namespace a.b]\nPrefix=\"a\\xff\\\\ \"\nEvict=no\n"
+                         "ReadUsers=root 7")
+        manager.call("Reload", "")
+        seen = signals.await_member("Reloaded")
+        assert [name for name, _ in seen] == ["PropertiesChanged", "Reloaded"], seen
+        interface, changed, invalidated = seen[0][1]
+        assert interface == INTERFACE and set(changed) == {"Configuration", "ConfigurationFiles"}, seen
+        assert not invalidated and seen[1][1] == []
+        now = get(manager, "Configuration")
+        assert changed["Configuration"]["data"] == now
+        assert (now["Server"]["MaxStreams"], now["Server"]["MaxOutput"], now["Server"]["IdleTimeoutSec"]) == (
+            "3", "1M", "1min 30s"), now
+        namespace = now["Namespace a.b"]
+        assert namespace["Prefix"] == '"a\\xff\\\\ "' and namespace["Evict"] == "no", namespace
+        assert namespace["ReadUsers"] == "root 7" and namespace["Policy"] == "", namespace
+
+        # What is shown is what would be written.
+        daemon.config.write_text("".join(f"[{section}]\n" + "".join(f"{name}={value}\n" for name, value in values.items())
+                                         for section, values in now.items()))
+        daemon.process.send_signal(signal.SIGHUP)
+        assert [name for name, _ in signals.await_member("Reloaded")] == ["PropertiesChanged", "Reloaded"]
+        assert get(manager, "Configuration") == now
+        # A reload that is refused changes nothing.
+        daemon.configure("MaxStreams=none")
+        manager.fail("ReloadRefused", "Reload", "")
+        daemon.configure("MaxStreams=4")
+        manager.call("Reload", "")
+        assert len(signals.await_member("Reloaded")) == 2
+
+
+def test_trouble_of_the_disk_is_told(*_):
+    """Read-only and writable again: a property and a signal each, of which nobody has to poll."""
+    disk.need()
+    with disk.Disk("ext4") as disk_, Bus() as bus, \
+            Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}, start=False) as daemon:
+        daemon.store = disk_.path / "store"
+        daemon.configure("")
+        daemon.start()
+        daemon.stop()
+        # A mount that has a file open for writing can't be made read-only: so one of its own for the bodies.
+        blobs = daemon.store / "blobs"
+        disk.run("mount", "--bind", blobs, blobs)
+        daemon.start()
+        manager = Manager(bus.address)
+        manager.put("there", b"1")
+        with Signals(manager) as signals:
+            disk.run("mount", "-o", "remount,bind,ro", blobs)
+            for _again in range(2):
+                manager.refuse("ReadOnly", "not/there", bytes(100_000))
+            seen = signals.await_member("StoreReadOnly")
+            assert [name for name, _ in seen] == ["PropertiesChanged", "StoreReadOnly"], seen
+            assert seen[0][1][1] == {"Writable": {"type": "b", "data": False}} and seen[1][1] == ["Read-only file system"], seen
+            assert not get(manager, "Writable") and manager.info("there")["size"] == 1
+
+            disk.run("mount", "-o", "remount,bind,rw", blobs)
+            manager.put("there/now", bytes(100_000))
+            seen = signals.await_member("StoreWritable")
+            assert [name for name, _ in seen] == ["PropertiesChanged", "StoreWritable"], seen
+            assert seen[0][1][1] == {"Writable": {"type": "b", "data": True}} and seen[1][1] == [] and get(manager, "Writable")
+        daemon.stop()
+        disk.run("umount", blobs)
 
 
 with daemon_of_its_own() as place:

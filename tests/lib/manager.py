@@ -27,6 +27,7 @@ class Manager:
     """Calls over one connection, as python-dbus has them."""
 
     def __init__(self, address):
+        self.address = address
         self.connection = dbus.bus.BusConnection(address)
 
     def call(self, method, signature, *arguments):

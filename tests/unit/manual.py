@@ -80,6 +80,10 @@ def check_bus():
         check(sorted(described) == sorted(map(signature, interface.findall(tag))), '%s are %s, in the interface %s' % (
             title, sorted(described), sorted(map(signature, interface.findall(tag)))))
 
+    described = sorted(re.findall(r'``(\w+)`` \(([^)]+)\)(?=,|$)', section(page, 'PROPERTIES'), re.MULTILINE))
+    wanted = sorted((member.get('name'), member.get('type')) for member in interface.findall('property'))
+    check(described == wanted, 'PROPERTIES are %s, in the interface %s' % (described, wanted))
+
     described = re.findall(r'^\*(org\.objmapper1\.Error\.\w+)\*$', section(page, 'ERRORS'), re.MULTILINE)
     used = re.findall(r'^#define BUS_ERROR_\w+ +"([\w.]+)"$', read('src/bus/error.h'), re.MULTILINE)
     check(sorted(described) == sorted(used), 'ERRORS are %s, in the code %s' % (sorted(described), sorted(used)))
