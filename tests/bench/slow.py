@@ -2,59 +2,78 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """slow.py COUNT [WINDOWS]: what a hundred sessions' hot gets feel of others who wait for a disk.
 
- - clients that read a body of 256 MiB, as a copy and by splice, from a disk that gives 100 MiB a second;
+ - a client that reads a body of 256 MiB, as copies and by splice, from a disk that gives 100 MiB a second: a file
+   system of its own, slowed down by a control group. The same from memory, as fast, tells what is the disk's part;
  - a client whose gets miss, in a store of COUNT objects whose dictionary is not in the page cache.
 
 OBJMAPPER_BUILD names the build directory."""
 
+import os
 import random
+import subprocess
 import sys
 
 import scale  # finds the next ones
+import disk
 import tap
 import wire
 from daemon import Daemon, build_path
 
 scale.SESSIONS = 100
 scale.INTERVAL_USEC = 100000
-COLD_SIZE = 256 << 20
+BODY_SIZE = 256 << 20
+DISK_RATE = 100 << 20
 
 
-def read_piece(peers, name, mode):
-    """Goes on reading the body: some of it, so that the work can end."""
-    peer = peers.get(mode)
-    if not peer:
-        peer = peers[mode] = wire.Peer(peers["path"], mode=mode)
-        peer.left = 0
-    if peer.left == 0:
-        peer.send(wire.frame(wire.GET, peer.new_id(), wire.uri(name)))
-        peer.left = COLD_SIZE
-        peer.is_head = True
-    n = len(peer.socket.recv(1 << 18))
-    if peer.is_head:
-        n -= min(n, 200)  # about what the head takes: the end is not waited for
-        peer.is_head = False
-    peer.left = peer.left - n if peer.left - n > 1 << 19 else 0
-    if peer.left == 0:
-        peers.pop(mode).close()
-    return n
+def read_body(daemon, mode):
+    """Somewhat longer than the gets are measured."""
+    return int(subprocess.run([build_path("tests/bench/read-body"), daemon.reader, "body", mode, str(DISK_RATE),
+                               str(scale.WINDOW_MSEC + 150)], check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def test_cold_body(count):
-    environment = {"LD_PRELOAD": str(build_path("tests/bench/libslow-disk.so")), "SLOW_DISK_RATE": str(100 << 20)}
-    with Daemon(settings="[Store]\nCacheSize=64M", environment=environment, start=False) as daemon:
-        scale.fill(daemon, "kept/", scale.KEPT, "-m", "4000", "-f", "1")
+def compare(daemon, mode, fd, cold):
+    def work():
+        if cold:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return read_body(daemon, mode)
+
+    def windows():
+        return scale.common.stats(daemon)["windows_read"]
+
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    if not cold:
+        while os.read(fd, 1 << 20):
+            pass
+        os.lseek(fd, 0, os.SEEK_SET)
+    before = windows()
+    sizes = scale.compare(daemon, f"{mode} of a {'cold' if cold else 'warm'} body", work)
+    print(f"# {sum(sizes) / len(sizes) / (scale.WINDOW_MSEC + 150) / 1000:.0f} MB/s of the body; "
+          f"{windows() - before} windows by jobs", flush=True)
+    assert min(sizes) > 1 << 20 and (not cold or windows() > before)
+
+
+def test_cold_body(_):
+    disk.need()
+    with disk.Disk("ext4", mbytes=1024) as disk_, disk.Throttle(disk_.path, DISK_RATE) as throttle, \
+         Daemon(start=False) as daemon:
+        daemon.store = disk_.path / "store"
+        daemon.configure_store("CacheSize=64M")
         daemon.start()
+        daemon.stop()
+        scale.fill(daemon, "kept/", scale.KEPT, "-m", "4000", "-f", "1")
+        throttle.attach(daemon.start())
         with wire.Peer(daemon.publisher) as peer:
-            peer.put("cold", bytes(COLD_SIZE))
-        scale.gets(daemon, "kept/", scale.KEPT, 3000)
-        for name, mode in (("copies", wire.OP_COPY), ("splices", wire.OP_SPLICE)):
-            peers = {"path": daemon.reader}
-            n = scale.compare(daemon, f"{name} of a cold body", lambda: read_piece(peers, "cold", mode))
-            assert sum(n) > 1 << 20, sum(n)
-            if mode in peers:
-                peers[mode].close()
-    print(f"# ({count} objects are for the next)")
+            peer.put("body", bytes(BODY_SIZE))
+        body, = (path for path in (daemon.store / "blobs").rglob("*") if path.stat().st_size == BODY_SIZE)
+        fd = os.open(body, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+            scale.gets(daemon, "kept/", scale.KEPT, 3000)
+            for mode in "copy", "splice":
+                for cold in False, True:
+                    compare(daemon, mode, fd, cold)
+        finally:
+            os.close(fd)
 
 
 def test_cold_dictionary(count):

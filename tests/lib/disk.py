@@ -41,6 +41,39 @@ def run(*command, check=True, **kwargs):
     return result
 
 
+class Throttle:
+    """What is attached reads no more than so many bytes a second from the disk that path is on."""
+
+    GROUPS = pathlib.Path("/sys/fs/cgroup")
+
+    def __init__(self, path, rate):
+        device = os.stat(path).st_dev
+        self.device = f"{os.major(device)}:{os.minor(device)}"
+        self.rate = rate
+
+    def __enter__(self):
+        name = f"objmapper-{os.getpid()}"
+        try:
+            if (self.GROUPS / "blkio").exists():
+                self.path = self.GROUPS / "blkio" / name
+                file, limit = "blkio.throttle.read_bps_device", f"{self.device} {self.rate}"
+            else:
+                self.path = self.GROUPS / name
+                file, limit = "io.max", f"{self.device} rbps={self.rate}"
+                (self.GROUPS / "cgroup.subtree_control").write_text("+io", encoding="ascii")
+            self.path.mkdir()
+            (self.path / file).write_text(limit, encoding="ascii")
+        except OSError as error:
+            raise tap.Skip(f"needs a control group that can slow a disk down: {error}") from error
+        return self
+
+    def attach(self, process):
+        (self.path / "cgroup.procs").write_text(str(process.pid), encoding="ascii")
+
+    def __exit__(self, *_):
+        self.path.rmdir()
+
+
 class Disk:
     """with Disk(kind) as disk: disk.path is where it is mounted."""
 
