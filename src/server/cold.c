@@ -95,8 +95,8 @@ static void run(struct job *job) {
         uint64_t end = cold->offset + WARM_WINDOW, wanted = cold->offset + MIN(cold->size, WARM_WINDOW);
         uint8_t buffer[READ_SIZE];
 
-        /* The window after this one is on its way while this one is sent. */
-        (void) posix_fadvise(cold->fd, (off_t) cold->offset, (off_t) (2 * WARM_WINDOW), POSIX_FADV_WILLNEED);
+        /* The windows after this one are on their way while this one is sent. */
+        (void) posix_fadvise(cold->fd, (off_t) cold->offset, (off_t) WARM_AHEAD, POSIX_FADV_WILLNEED);
         for (uint64_t at = cold->offset; at < end;) {
                 ssize_t n = pread(cold->fd, buffer, sizeof(buffer), (off_t) at);
 

@@ -52,7 +52,8 @@ static int empty_pipe(struct worker *worker, size_t size) {
 
 ssize_t deliver_splice_send(struct session *session, struct output_item *item) {
         struct worker *worker = session->worker;
-        size_t size = (size_t) MIN(item->size, (uint64_t) worker->pipe_size), filled, sent = 0;
+        size_t room = MIN(worker->pipe_size, SEND_MAX), size = (size_t) MIN(item->size, (uint64_t) room);
+        size_t filled, sent = 0;
         off_t offset = (off_t) item->offset;
         ssize_t n;
         int r;

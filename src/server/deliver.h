@@ -10,7 +10,10 @@
 #include "protocol.h"
 #include "storage.h"
 
-#define WARM_WINDOW ((uint64_t) 1 << 20) /* bytes of a file that are looked at, or read ahead, at once */
+/* Bytes of a file that are looked at, or read by a job, at once: what takes longer keeps a processor from others. And
+ * those on their way from the disk, that one included. */
+#define WARM_WINDOW ((uint64_t) 256 << 10)
+#define WARM_AHEAD  ((uint64_t) 1 << 20)
 
 /* A get that is to be answered: found, permitted, its range checked. */
 struct delivery {

@@ -18,7 +18,6 @@
 #define FREE_MAX       8 /* structs and chunks that a worker keeps */
 #define ITEMS_FIRST    64
 #define IOV_PARTS      64
-#define FLUSH_MAX      ((uint64_t) 1 << 20) /* bytes that a session sends in one turn */
 #define REPLIES_MERGED UINT8_MAX
 
 uint32_t output_n_replies(const struct session *session) {
@@ -595,15 +594,16 @@ static ssize_t send_some(struct session *session) {
         uint8_t *heads[FDPASS_MAX_FDS];
         int fds[FDPASS_MAX_FDS];
         uint32_t n_iov = 0, n_fds = 0, n_items, allowed = 0;
-        uint64_t size = 0;
+        uint64_t size = 0, max = session->worker->may_send;
         ssize_t n;
 
         /* A client may take a body without room for descriptors: no message that brings some begins there. */
         if (output->n_fds > 0 && !output->begun)
                 allowed = fds_allowed(session);
 
-        for (n_items = 0; n_items < output->n_items && size < FLUSH_MAX; n_items++) {
+        for (n_items = 0; n_items < output->n_items && size < max; n_items++) {
                 struct output_item *item = item_at(output, n_items);
+                uint64_t part = MIN(item->size, max - size);
 
                 if (item->kind == OUTPUT_SPLICE ||
                     (item->kind == OUTPUT_BYTES && item->fd >= 0 && n_fds == allowed))
@@ -611,11 +611,11 @@ static ssize_t send_some(struct session *session) {
 
                 if (n_iov > 0 && item->kind != OUTPUT_COPY &&
                     (uint8_t *) iov[n_iov - 1].iov_base + iov[n_iov - 1].iov_len == item->p)
-                        iov[n_iov - 1].iov_len += item->size;
+                        iov[n_iov - 1].iov_len += part;
                 else if (n_iov == IOV_PARTS)
                         break;
                 else if (item->kind == OUTPUT_COPY) {
-                        n = deliver_copy_fill(session, item, COPY_MAX, &iov[n_iov]);
+                        n = deliver_copy_fill(session, item, SEND_MAX, &iov[n_iov]);
                         if (n < 0)
                                 return n;
                         if (n == 0)
@@ -625,9 +625,9 @@ static ssize_t send_some(struct session *session) {
                         n_items++;
                         break; /* there is one buffer to copy through */
                 } else
-                        iov[n_iov++] = (struct iovec){ item->p, item->size };
+                        iov[n_iov++] = (struct iovec){ item->p, part };
 
-                size += item->size;
+                size += part;
                 if (item->kind == OUTPUT_BYTES && item->fd >= 0) {
                         heads[n_fds] = item->p;
                         fds[n_fds++] = item->fd;
@@ -664,13 +664,13 @@ static ssize_t send_some(struct session *session) {
 
 int output_flush(struct session *session) {
         struct output *output = session->output;
-        uint64_t sent = 0;
+        struct worker *worker = session->worker;
 
         while (output->n_items > 0) {
                 struct output_item *item = item_at(output, 0);
                 ssize_t n;
 
-                if (sent >= FLUSH_MAX)
+                if (worker->may_send == 0)
                         return 1;
 
                 if (item->kind == OUTPUT_SPLICE) {
@@ -682,8 +682,8 @@ int output_flush(struct session *session) {
                 if (n < 0)
                         return (int) n;
                 if (n > 0) {
-                        sent += (uint64_t) n;
-                        session->output_usec = session->worker->now_usec;
+                        worker->may_send -= MIN(worker->may_send, (uint64_t) n);
+                        session->output_usec = worker->now_usec;
                         return_chunks(session);
                 } else if (session->output_wait != OUTPUT_READY)
                         return 0;

@@ -113,8 +113,9 @@ void output_add_file_reply(struct session *session,
                            uint64_t size,
                            uint64_t copy);
 
-/* Sends what can be sent, up to a bound; sets session->output_wait when something is left. Returns 1: the
- * turn's share is used up; 0: all is sent, or it waits; or the error that ends the session. */
+/* Sends what can be sent, of worker->may_send bytes and a piece of a body at most; sets session->output_wait
+ * when something is left. Returns 1: the turn's share is used up; 0: all is sent, or it waits; or the error that
+ * ends the session. */
 int output_flush(struct session *session);
 
 /* The first body from a file that waits; NULL: none. */

@@ -430,9 +430,11 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
                 position += head.head_size;
                 n++;
 
-                /* A full message's worth of descriptors, or some bodies, are sent before more are opened. */
+                /* A full message's worth of descriptors, some bodies, or what may be sent in this turn, go out before
+                 * there is more. */
                 if (session->output && session->output_wait == OUTPUT_READY &&
                     (session->output->n_fds >= session->fds_per_batch ||
+                     session->output->size >= session->worker->may_send ||
                      output_n_bodies(session) >= BODIES_AHEAD)) {
                         int r = output_flush(session);
 
@@ -621,7 +623,19 @@ static bool drop_broken(struct session *session) {
         return session->dead;
 }
 
+static void stop_waiting(struct session *session) {
+        if (session->output_wait == OUTPUT_WAIT_ROOM || session->output_wait == OUTPUT_WAIT_FDS)
+                session->output_wait = OUTPUT_READY;
+}
+
+void session_may_send(struct session *session) {
+        stop_waiting(session);
+        worker_queue_turn(session->worker, session);
+}
+
 void session_turn(struct session *session, uint32_t events) {
+        session->worker->may_send = TURN_SEND_MAX;
+
         if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN)) {
                 session_close(session);
                 return;
@@ -629,9 +643,8 @@ void session_turn(struct session *session, uint32_t events) {
         if (drop_broken(session))
                 return;
 
-        if (events & EPOLLOUT &&
-            (session->output_wait == OUTPUT_WAIT_ROOM || session->output_wait == OUTPUT_WAIT_FDS))
-                session->output_wait = OUTPUT_READY;
+        if (events & EPOLLOUT)
+                stop_waiting(session);
         if (session->output_wait == OUTPUT_READY)
                 flush(session);
 

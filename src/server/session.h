@@ -111,8 +111,12 @@ void session_deal(struct session *session);
 
 /* The following are for the worker's thread. */
 
+#define TURN_SEND_MAX ((uint64_t) 256 << 10) /* bytes that a session sends in one turn, but for some */
+
 /* Does what can be done now, within bounds. events: what epoll said, 0 for none. */
 void session_turn(struct session *session, uint32_t events);
+/* What its output waited for is there: it gets a turn. */
+void session_may_send(struct session *session);
 /* Closes it at once; freed by the worker when its turn is over. */
 void session_close(struct session *session);
 /* The same, with the reason logged as a dropped session. */

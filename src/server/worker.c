@@ -13,7 +13,8 @@
 #include "thread.h"
 
 #define EVENTS_MAX         256
-#define FREE_MAX           32 /* buffers of a kind that are kept */
+#define FREE_MAX           32                  /* buffers of a kind that are kept */
+#define ROUND_SEND_MAX     (2 * TURN_SEND_MAX) /* bytes sent until epoll is asked again */
 #define SWEEP_USEC_MIN     (50 * USEC_PER_MSEC)
 #define SWEEP_USEC_MAX     USEC_PER_SEC
 #define SWEEPS_PER_TIMEOUT 8
@@ -28,20 +29,24 @@ void worker_queue_turn(struct worker *worker, struct session *session) {
         worker->turns_last = &session->next_turn;
 }
 
+/* Those that queue up again get the next round, after what epoll has to tell. So do those behind who sends much. */
 static void run_turns(struct worker *worker) {
-        struct session *session = worker->turns;
+        struct session **end = worker->turns_last;
+        bool is_last = !worker->turns;
 
-        /* Those that queue up again get the next round, after what epoll has to tell. */
-        worker->turns = NULL;
-        worker->turns_last = &worker->turns;
+        for (uint64_t sent = 0; !is_last && sent < ROUND_SEND_MAX;) {
+                struct session *session = worker->turns;
 
-        while (session) {
-                struct session *next = session->next_turn;
+                is_last = &session->next_turn == end;
+                worker->turns = session->next_turn;
+                if (!worker->turns)
+                        worker->turns_last = &worker->turns;
 
                 session->turn_queued = false;
-                if (!session->dead)
-                        session_turn(session, 0);
-                session = next;
+                if (session->dead)
+                        continue;
+                session_turn(session, 0);
+                sent += TURN_SEND_MAX - worker->may_send;
         }
 }
 
@@ -164,6 +169,8 @@ void worker_run_once(struct worker *worker, int timeout_msec) {
 
                 if (!session)
                         run_event(worker);
+                else if (events[i].events == EPOLLOUT)
+                        session_may_send(session); /* much, most likely: small answers are not to wait */
                 else if (!session->dead)
                         session_turn(session, events[i].events);
         }
@@ -233,7 +240,7 @@ int worker_new(struct worker **ret, struct server *server) {
         worker->turns_last = &worker->turns;
 
         worker->received = malloc(PROTO_HEAD_MAX + RECEIVE_MAX);
-        worker->copied = malloc(COPY_MAX);
+        worker->copied = malloc(SEND_MAX);
         if (!worker->received || !worker->copied)
                 return -ENOMEM;
 

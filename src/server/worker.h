@@ -19,7 +19,7 @@
 
 #define RECEIVE_MAX ((size_t) 64 << 10)  /* bytes taken from a socket in one turn */
 #define PIECE_MAX   ((size_t) 256 << 10) /* bytes of a put's body that are written at once */
-#define COPY_MAX    ((size_t) 256 << 10) /* bytes of a body that are copied at once */
+#define SEND_MAX    ((size_t) 256 << 10) /* bytes of a body that are sent at once */
 
 struct output;
 struct output_chunk;
@@ -58,8 +58,9 @@ struct worker {
 
         /* The scratch space of whoever's turn it is. */
         struct storage_object object;
+        uint64_t may_send; /* bytes, in this turn; a little more may come of it */
         uint8_t *received; /* PROTO_HEAD_MAX + RECEIVE_MAX bytes */
-        uint8_t *copied;   /* COPY_MAX bytes */
+        uint8_t *copied;   /* SEND_MAX bytes */
         int pipe_read, pipe_write, null_fd;
         size_t pipe_size;
 

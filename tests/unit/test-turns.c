@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* However many sessions flood a worker with gets, a put is received and answered within a few turns of its loop. */
+/* However many sessions flood a worker with gets, a put is received and answered within a few turns of its loop; and
+ * however much sessions have to send, little of it keeps others waiting. */
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,10 +13,17 @@
 #include "log.h"
 #include "protocol.h"
 #include "server-internal.h"
+#include "session.h"
+#include "worker.h"
 
 #define READERS   280 /* more than one epoll_wait() tells of */
 #define PER_TURN  32  /* gets that each has waiting at each turn */
 #define TURNS_MAX 8
+#define BULKS     8 /* sessions that read much */
+#define BULK_SIZE ((size_t) 2 << 20)
+#define TAKEN     (BULK_SIZE / 2) /* bytes that each of them reads */
+#define BUFFER    (4 << 20)
+#define HEADS     ((size_t) 4 << 10) /* more than the heads of what is sent in a turn */
 
 struct scene {
         char *path;
@@ -23,6 +32,7 @@ struct scene {
         struct server *server;
         struct worker *worker;
         int readers[READERS], publisher;
+        unsigned n_readers;
         uint8_t gets[PER_TURN * 64];
         size_t gets_size;
         uint64_t n_answered; /* bytes */
@@ -65,6 +75,7 @@ static int connect_session(struct scene *scene, enum access_role role) {
         int pair[2];
 
         g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), ==, 0);
+        (void) setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &(int){ BUFFER }, sizeof(int));
         server_take_connection(scene->server, pair[0], role);
         send_message(pair[1], &hello);
         while (drain(pair[1]) == 0)
@@ -73,7 +84,7 @@ static int connect_session(struct scene *scene, enum access_role role) {
         return pair[1];
 }
 
-static void set_scene(struct scene *scene) {
+static void set_scene(struct scene *scene, unsigned n_readers) {
         const struct server_config config = {
                 .workers = 1,
                 .connections_max = 2 * READERS,
@@ -86,7 +97,7 @@ static void set_scene(struct scene *scene) {
         };
 
         log_set_level(LOG_ERR);
-        *scene = (struct scene){ .path = harness_make_dir() };
+        *scene = (struct scene){ .path = harness_make_dir(), .n_readers = n_readers };
         assert_ok(storage_init(&scene->storage,
                                &(struct storage_config){ .directory = scene->path, .inline_max = SIZE_MAX }));
         assert_ok(storage_put(scene->storage, "a", 1, "body", 4, NULL, 0, NULL));
@@ -102,13 +113,13 @@ static void set_scene(struct scene *scene) {
                                                            .has = PROTO_HAS(PROTO_TAG_URI),
                                                            .uri = { (const uint8_t *) "a", 1 },
                                            });
-        for (unsigned i = 0; i < READERS; i++)
+        for (unsigned i = 0; i < n_readers; i++)
                 scene->readers[i] = connect_session(scene, ACCESS_READER);
         scene->publisher = connect_session(scene, ACCESS_PUBLISHER);
 }
 
 static void strike_scene(struct scene *scene) {
-        for (unsigned i = 0; i < READERS; i++)
+        for (unsigned i = 0; i < scene->n_readers; i++)
                 (void) close(scene->readers[i]);
         (void) close(scene->publisher);
         server_free(scene->server);
@@ -167,7 +178,7 @@ static void put_among_gets(struct scene *scene, size_t size) {
 static void test_puts_among_gets(void) {
         struct scene scene;
 
-        set_scene(&scene);
+        set_scene(&scene, READERS);
         for (unsigned i = 0; i < 5; i++) {
                 turn(&scene);
                 put_among_gets(&scene, 1000);
@@ -176,8 +187,70 @@ static void test_puts_among_gets(void) {
         strike_scene(&scene);
 }
 
+static void send_get(int fd, const char *name, uint8_t mode) {
+        send_message(fd, &(struct proto_message){
+                                         .head = { .type = PROTO_GET, .id = 2, .mode = mode },
+                                         .has = PROTO_HAS(PROTO_TAG_URI),
+                                         .uri = { (const uint8_t *) name, strlen(name) },
+                         });
+}
+
+/* Bulk readers have n gets each under way, and take what came after each turn; a small get gets its answer in each. */
+static void small_among_bulk(struct scene *scene, const char *name, unsigned n, uint8_t mode) {
+        size_t taken[BULKS] = {};
+        unsigned left = BULKS;
+
+        for (unsigned i = 0; i < BULKS; i++)
+                for (unsigned k = 0; k < n; k++)
+                        send_get(scene->readers[i], name, mode);
+
+        for (unsigned turns = 0; left > 0; turns++) {
+                size_t sum = 0;
+
+                g_assert_cmpuint(turns, <, 1000);
+                send_get(scene->publisher, "a", OP_COPY);
+                worker_run_once(scene->worker, 0);
+                g_assert_cmpuint(drain(scene->publisher), >, 4);
+
+                for (unsigned i = 0; i < BULKS; i++) {
+                        size_t size = drain(scene->readers[i]);
+
+                        left -= taken[i] < TAKEN && taken[i] + size >= TAKEN;
+                        taken[i] += size;
+                        sum += size;
+                }
+                /* A session whose request came just now may have a turn for that, and one more. */
+                g_assert_cmpuint(sum, <=, (turns == 0 ? BULKS + 3 : 3) * (TURN_SEND_MAX + HEADS));
+        }
+}
+
+static void test_small_among_bulk(void) {
+        static const struct {
+                const char *name;
+                size_t size;
+                uint8_t mode;
+        } bodies[] = {
+                { "large", BULK_SIZE, OP_COPY },
+                { "large", BULK_SIZE, OP_SPLICE },
+                { "small", 16384, OP_COPY },
+        };
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(bodies); i++) {
+                g_autofree uint8_t *body = g_malloc0(bodies[i].size);
+                struct scene scene;
+
+                set_scene(&scene, BULKS);
+                assert_ok(storage_put(scene.storage, bodies[i].name, 5, body, bodies[i].size, NULL, 0, NULL));
+                small_among_bulk(&scene, bodies[i].name, (unsigned) (BULK_SIZE / bodies[i].size),
+                                 bodies[i].mode);
+                strike_scene(&scene);
+        }
+}
+
 int main(int argc, char *argv[]) {
+        (void) signal(SIGPIPE, SIG_IGN); /* as the daemon does: splice() to who left raises it */
         g_test_init(&argc, &argv, NULL);
         harness_add("/turns/puts-among-gets", test_puts_among_gets);
+        harness_add("/turns/small-among-bulk", test_small_among_bulk);
         return g_test_run();
 }
