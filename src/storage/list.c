@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "macro.h"
 #include "store.h"
+#include "thread.h"
 
 /* A cursor: a version, the store's id, the key last visited. */
 #define CURSOR_VERSION 1
@@ -12,6 +13,8 @@
 
 /* Records that are looked at in one call though they are not shown. */
 #define HIDDEN_MAX 10000
+
+#define ENTRIES_PER_YIELD 32
 
 static int cursor_read(const struct storage_cursor *cursor, uint64_t store_id, struct key *ret) {
         ret->size = 0;
@@ -58,6 +61,7 @@ int storage_list_except(struct storage *storage,
                         void *userdata) {
         uint64_t now_usec = storage_now(storage);
         struct dictionary_walk walk = {};
+        unsigned n_done = 0;
         size_t n_hidden = 0;
         struct record record;
         struct key consumed;
@@ -88,6 +92,8 @@ int storage_list_except(struct storage *storage,
         consumed = walk.last;
         while (max > 0 && n_hidden < HIDDEN_MAX) {
                 size_t n;
+
+                thread_give_way(&n_done, ENTRIES_PER_YIELD);
 
                 r = dictionary_walk_next(&walk, &record);
                 if (r == 0) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
 
+#include "thread.h"
 #include "writer.h"
 
-#define REMOVE_MAX 1000  /* objects in one transaction */
-#define VISIT_MAX  10000 /* ... looked at */
+#define REMOVE_MAX        1000  /* objects in one transaction */
+#define VISIT_MAX         10000 /* ... looked at */
+#define OBJECTS_PER_YIELD 8     /* ... until others may have the processor */
 
 static_assert(REMOVE_MAX <= BATCH_MAX, "a step's blobs fit a batch");
 
@@ -51,6 +53,7 @@ static int remove_some(struct writer *writer, MDB_txn *txn, struct purge *purge)
         const struct storage_change *change = purge->change;
         struct dictionary_walk walk = { .last = purge->last };
         struct record record;
+        unsigned n_done = 0;
         int r;
 
         r = dictionary_walk_begin(&walk, writer->storage->dictionary, txn, change->uri, change->uri_size);
@@ -59,6 +62,7 @@ static int remove_some(struct writer *writer, MDB_txn *txn, struct purge *purge)
 
         for (size_t n_visited = 0; n_visited < VISIT_MAX && writer->batch.n_written < REMOVE_MAX;
              n_visited++) {
+                thread_give_way(&n_done, OBJECTS_PER_YIELD);
                 r = dictionary_walk_next(&walk, &record);
                 if (r == 0)
                         break;

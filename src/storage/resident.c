@@ -9,8 +9,8 @@
 #include "clock.h"
 #include "macro.h"
 
-#define STEP            ((size_t) 64 << 20) /* bytes looked at in one call */
-#define SIZE_AT_ONCE    (4 * STEP)          /* ... and to be looked at before anybody asks */
+#define STEP            ((size_t) 2 << 20) /* bytes looked at in one call */
+#define SIZE_AT_ONCE    (128 * STEP)       /* ... and to be looked at before anybody asks */
 #define REST_USEC       (250 * USEC_PER_MSEC)
 #define REST_SHARE      100  /* times as long as measuring took */
 #define SPARED_SHARE    1024 /* a part in so many may be missing */

@@ -16,6 +16,7 @@
 #define GATHER_USEC         (5 * USEC_PER_MSEC)
 #define USAGE_INTERVAL_USEC (60 * USEC_PER_SEC)
 #define NO_MEMORY_REST_NSEC (10 * 1000 * 1000)
+#define UNLINKS_PER_YIELD   4
 #define USAGE_STEP_MIN      512 /* objects whose use is written in one transaction, at least */
 
 int writer_begin(struct writer *writer, MDB_txn **ret) {
@@ -132,9 +133,12 @@ static void unlink_blob(struct storage *storage, uint64_t blob) {
 void writer_unlink(struct writer *writer) {
         struct batch *batch = &writer->batch;
         struct blobs *blobs = &writer->storage->blobs;
+        unsigned n_done = 0;
 
-        for (size_t i = 0; i < batch->n_unlinked; i++)
+        for (size_t i = 0; i < batch->n_unlinked; i++) {
                 unlink_blob(writer->storage, batch->unlinked[i]);
+                thread_give_way(&n_done, UNLINKS_PER_YIELD);
+        }
 
         /* Those that still get names stay. */
         for (size_t i = 0; i < batch->n_emptied; i++)

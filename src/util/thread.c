@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "thread.h"
 
+#include <sched.h>
 #include <signal.h>
 
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata), void *userdata) {
@@ -17,4 +18,9 @@ int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata),
                 (void) pthread_setname_np(*ret, name);
 
         return -r;
+}
+
+void thread_give_way(unsigned *n_done, unsigned every) {
+        if (++*n_done % every == 0)
+                (void) sched_yield();
 }

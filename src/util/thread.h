@@ -6,3 +6,8 @@
 /* Starts a thread that takes no signals but SIGBUS: they are for the program's own threads. name: what top and ps show,
  * at most 15 bytes. *ret is the caller's to join. -EAGAIN. */
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata), void *userdata);
+
+/* For long work, called after each small part of it: every so many parts, which *n_done counts from 0, another thread
+ * has the processor first that waits for it. Left to themselves, schedulers let such work run for a millisecond and
+ * more. */
+void thread_give_way(unsigned *n_done, unsigned every);
