@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 #include "clock.h"
 #include "macro.h"
@@ -48,7 +49,7 @@ int value_parse_count(const char *text, uint64_t *ret) {
 }
 
 int value_parse_size(const char *text, uint64_t *ret) {
-        static const char units[] = "BKMGT";
+        static const char units[] = "BKMGTPE";
         const char *unit;
         uint64_t n;
         int r;
@@ -102,6 +103,8 @@ static const struct {
 } time_units[] = {
         { "us", 1 },
         { "usec", 1 },
+        { "\u00b5s", 1 },
+        { "\u03bcs", 1 },
         { "ms", USEC_PER_MSEC },
         { "msec", USEC_PER_MSEC },
         { "", USEC_PER_SEC },
@@ -120,6 +123,15 @@ static const struct {
         { "d", 86400 * USEC_PER_SEC },
         { "day", 86400 * USEC_PER_SEC },
         { "days", 86400 * USEC_PER_SEC },
+        { "w", 604800 * USEC_PER_SEC },
+        { "week", 604800 * USEC_PER_SEC },
+        { "weeks", 604800 * USEC_PER_SEC },
+        { "M", 2629800 * USEC_PER_SEC },
+        { "month", 2629800 * USEC_PER_SEC },
+        { "months", 2629800 * USEC_PER_SEC },
+        { "y", 31557600 * USEC_PER_SEC },
+        { "year", 31557600 * USEC_PER_SEC },
+        { "years", 31557600 * USEC_PER_SEC },
 };
 
 int value_parse_time(const char *text, uint64_t *ret) {
@@ -159,12 +171,12 @@ int value_parse_time(const char *text, uint64_t *ret) {
 }
 
 int value_parse_bool(const char *text, uint64_t *ret) {
-        static const char *const names[2][4] = { { "no", "false", "off", "0" },
-                                                 { "yes", "true", "on", "1" } };
+        static const char *const names[2][6] = { { "no", "n", "false", "f", "off", "0" },
+                                                 { "yes", "y", "true", "t", "on", "1" } };
 
         for (unsigned value = 0; value < 2; value++)
                 for (size_t i = 0; i < ARRAY_SIZE(names[value]); i++)
-                        if (strcmp(text, names[value][i]) == 0) {
+                        if (strcasecmp(text, names[value][i]) == 0) {
                                 *ret = value;
                                 return 0;
                         }

@@ -12,6 +12,7 @@
 #include "fuzz.h"
 #include "setting.h"
 #include "utf8.h"
+#include "value.h"
 
 struct messages {
         unsigned n_errors;
@@ -29,20 +30,67 @@ static void on_message(int level, const char *file, unsigned line, const char *t
         messages->n_errors += level == LOG_ERR;
 }
 
-static void check_bounds(const struct config *config) {
-        CHECK(!config->store_directory || config->store_directory[0] == '/');
-        CHECK(config->object_max >= 1);
-        CHECK(config->workers <= 256);
-        CHECK(config->connections_max >= 1 && config->connections_max <= 1000000);
-        CHECK(config->connections_per_user_max >= 1 && config->connections_per_user_max <= 1000000);
-        CHECK(config->inline_max <= UINT64_C(1) << 20);
-        CHECK(config->pipeline_max >= 1 && config->pipeline_max <= 65536);
-        CHECK(config->streams_max >= 1 && config->streams_max <= 1024);
-        CHECK(config->fds_in_flight_max >= 1 && config->fds_in_flight_max <= 65536);
-        CHECK(config->output_max >= UINT64_C(64) << 10 && config->output_max <= UINT64_C(1) << 30);
-        CHECK(config->idle_timeout_usec >= 1000000);
-        CHECK(config->write_timeout_usec >= 1000000);
-        CHECK(config->log_level >= LOG_EMERG && config->log_level <= LOG_DEBUG);
+static void check_number(const struct setting *setting,
+                         const void *field,
+                         int (*parse)(const char *text, uint64_t *ret)) {
+        uint64_t n = *(const uint64_t *) field, bound;
+
+        CHECK(parse(setting->min, &bound) == 0 && n >= bound);
+        CHECK(parse(setting->max, &bound) == 0 && n <= bound);
+}
+
+/* Whatever kind it is, its value is one that it can have. target: a struct config or config_namespace. */
+static void check_setting(const struct setting *setting, const void *target) {
+        const void *field = (const char *) target + setting->offset;
+        int least = *setting->initial ? 0 : -1;
+
+        switch (setting->kind) {
+        case SETTING_COUNT:
+                check_number(setting, field, value_parse_count);
+                break;
+        case SETTING_SIZE:
+                check_number(setting, field, value_parse_size);
+                break;
+        case SETTING_TIME:
+                check_number(setting, field, value_parse_time);
+                break;
+        case SETTING_AMOUNT: {
+                const struct config_amount *amount = field;
+
+                CHECK(amount->percent <= 100 && (amount->percent == 0 || amount->bytes == 0));
+                break;
+        }
+        case SETTING_LEVEL:
+                CHECK(*(const int *) field >= LOG_EMERG && *(const int *) field <= LOG_DEBUG);
+                break;
+        case SETTING_BOOL:
+                CHECK(*(const int *) field >= least && *(const int *) field <= 1);
+                break;
+        case SETTING_WORD: {
+                int n = 0;
+
+                while (setting->words[n])
+                        n++;
+                CHECK(*(const int *) field >= least && *(const int *) field < n);
+                break;
+        }
+        case SETTING_PATH: {
+                const char *path = *(char *const *) field;
+
+                CHECK(!path || (path[0] == '/' && !strstr(path, "/../")));
+                break;
+        }
+        case SETTING_PREFIX:
+        case SETTING_USERS:
+        case SETTING_GROUPS: /* check_namespace() */
+                break;
+        }
+}
+
+static void check_settings(const void *target, bool of_namespace) {
+        for (size_t i = 0; i < n_settings; i++)
+                if (setting_is_of_namespace(&settings[i]) == of_namespace)
+                        check_setting(&settings[i], target);
 }
 
 static size_t print_owners(char *text, size_t size, const char *setting, const struct config_owners *owners) {
@@ -120,10 +168,7 @@ static void check_namespaces(struct config *config) {
 
                 CHECK(!whole || namespace->prefix.data);
                 CHECK(strlen(namespace->name) <= CONFIG_NAMESPACE_NAME_MAX);
-                CHECK(namespace->bytes_max >= 1 && namespace->objects_max >= 1);
-                CHECK(namespace->default_ttl_usec >= 1000);
-                CHECK(namespace->policy >= -1 && namespace->policy <= CONFIG_POLICY_LFU);
-                CHECK(namespace->evict >= -1 && namespace->evict <= 1);
+                check_settings(namespace, true);
                 check_namespace(namespace);
         }
 }
@@ -179,7 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         config_init(&config);
         r = config_parse(&config, "f", text, size, on_message, &messages);
         CHECK(r == (messages.n_errors > 0 ? -EINVAL : 0));
-        check_bounds(&config);
+        check_settings(&config, false);
         check_namespaces(&config);
 
         /* A setting that is empty is at its default: nothing read is left. */

@@ -45,13 +45,23 @@ def test_exposure(host):
 
 
 def test_presets(host):
-    wanted = {"objmapper.socket": "enabled", "objmapper-publish.socket": "enabled", "objmapper-metrics.socket": "disabled"}
-    host.run("systemctl", "preset", *wanted)
-    for unit, state in wanted.items():
-        assert host.run("systemctl", "is-enabled", unit, check=False).stdout.strip() == state, unit
-    host.run("systemctl", "disable", *wanted)
-    host.run("systemctl", "--global", "preset", "objmapper.socket")
-    assert host.run("systemctl", "--global", "is-enabled", "objmapper.socket", check=False).stdout.strip() == "disabled"
+    """What the preset files of objmapper say is what the service managers do, unit by unit."""
+    for scope, folder in (("--system", "system-preset"), ("--global", "user-preset")):
+        said = host.path(f"/usr/lib/systemd/{folder}/80-objmapper.preset").read_text()
+        wanted = {unit.replace("@*.", "@one."): verb for verb, unit in re.findall(r"^(enable|disable) (\S+)$", said, re.M)}
+        shipped = {path.name.replace("@.", "@one.") for path in host.path(
+            f"/usr/lib/systemd/{folder.partition('-')[0]}").glob("objmapper*.s*")}
+        assert set(wanted) == {unit for unit in shipped if unit != "objmapper-metrics@one.service"}, (wanted, shipped)
+        for first in ("enable", "disable"):  # whatever it was before
+            host.run("systemctl", scope, first, *wanted)
+            host.run("systemctl", scope, "preset", *wanted)
+            for unit, verb in wanted.items():
+                state = host.run("systemctl", scope, "is-enabled", unit, check=False).stdout.strip()
+                # A service is enabled by its sockets.
+                assert state in ({"enabled", "indirect"} if verb == "enable" else {"disabled", "indirect"}), (unit, state)
+                if unit.endswith(".socket"):
+                    assert state == f"{verb}d", (unit, state)
+        host.run("systemctl", scope, "disable", *wanted)
 
 
 def test_sockets_have_their_groups(host):
@@ -121,16 +131,26 @@ def test_instances(host):
     host.run("systemctl", "stop", *sockets, "objmapper@one.service")
 
 
+class User:
+    """stranger's own service manager."""
+
+    def __init__(self, host):
+        self.host = host
+        self.uid = host.run("id", "-u", "stranger").stdout.strip()
+        host.run("install", "-d", "-o", "stranger", "-m", "0700", "/home/stranger")
+        host.run("systemctl", "start", f"user@{self.uid}.service")
+
+    def result(self, *command, **kwargs):
+        return self.host.run("env", "HOME=/home/stranger", f"XDG_RUNTIME_DIR=/run/user/{self.uid}", *command,
+                             user="stranger", **kwargs)
+
+    def run(self, *command, **kwargs):
+        return self.result(*command, **kwargs).stdout
+
+
 def test_user_units(host):
     """A user's own manager starts a daemon for that user."""
-    uid = host.run("id", "-u", "stranger").stdout.strip()
-    host.run("install", "-d", "-o", "stranger", "-m", "0700", "/home/stranger")
-    host.run("systemctl", "start", f"user@{uid}.service")
-
-    def run(*command, **kwargs):
-        return host.run("env", "HOME=/home/stranger", f"XDG_RUNTIME_DIR=/run/user/{uid}", *command,
-                        user="stranger", **kwargs).stdout
-
+    run = User(host).run
     run("systemctl", "--user", "start", *SOCKETS)
     assert run("systemctl", "--user", "is-active", "objmapper.service", check=False).strip() == "inactive"
     run("objmapperctl", "--user", "put", "mine", input="bytes")
@@ -145,6 +165,84 @@ def test_user_units(host):
     assert run("objmapperctl", "--user", "get", "over/the/bus") == "A"
     run("systemctl", "--user", "stop", "objmapper.service")
     assert run("objmapperctl", "--user", "get", "mine") == "bytes"
+    run("systemctl", "--user", "stop", *SOCKETS, "objmapper.service")
+
+
+class One:
+    """One of the daemons that run side by side."""
+
+    def __init__(self, name, run, user, instance):
+        self.name, self.result = name, run
+        at = f"@{instance}" if instance else ""
+        self.scope = ["--user"] if user else []
+        self.options = [*self.scope, *([f"--instance={instance}"] if instance else [])]
+        self.service = f"objmapper{at}.service"
+        self.sockets = (f"objmapper{at}.socket", f"objmapper-publish{at}.socket")
+        self.bus_name = f"org.objmapper1{'.' + instance if instance else ''}"
+        folder = "/home/stranger/.config/objmapper" if user else "/etc/objmapper"
+        self.drop_in = f"{folder}/objmapper{at}.conf.d/side.conf"
+
+    def ctl(self, *command, **kwargs):
+        return self.result("objmapperctl", *self.options, *command, **kwargs)
+
+    def systemctl(self, *command, **kwargs):
+        return self.result("systemctl", *self.scope, *command, **kwargs)
+
+    def pid(self):
+        return self.systemctl("show", "--value", "--property=MainPID", self.service).stdout.strip()
+
+    def see(self):
+        """It serves its own objects and nobody else's, on its sockets and its bus name."""
+        assert self.ctl("ls").stdout.split() == [f"only/{self.name}", "whose"]
+        assert self.ctl("get", "whose").stdout == self.name
+        said = self.result("busctl", *(self.scope or ["--system"]), "call", self.bus_name, "/org/objmapper1",
+                           "org.objmapper1.Manager", "GetInfo", "sa{sv}", f"only/{self.name}", "0").stdout
+        assert '"size" t' in said, said
+
+
+def test_side_by_side(host):
+    """The system's daemon, two instances and a user's: nothing that is done to one touches the others."""
+    user = User(host)
+    all_of_them = (One("system", host.run, False, None), One("a", host.run, False, "a"), One("b", host.run, False, "b"),
+                   One("user", user.result, True, None))
+    for one in all_of_them:
+        one.systemctl("start", *one.sockets)
+        one.ctl("purge", "--all")
+        one.ctl("put", "whose", input=one.name)
+        one.ctl("put", f"only/{one.name}", input=one.name)
+    pids = {one.name: one.pid() for one in all_of_them}
+    assert len(set(pids.values())) == 4 and "0" not in pids.values(), pids
+
+    for changed in all_of_them:
+        others = [one for one in all_of_them if one is not changed]
+        folder = changed.drop_in.rpartition("/")[0]
+        changed.result("mkdir", "-p", folder)
+        changed.result("sh", "-c", f"printf '[Namespace mine]\\nPrefix=only/\\n' > {changed.drop_in}")
+        changed.systemctl("reload", changed.service)
+        for one in all_of_them:
+            assert ("namespace_mine_" in one.ctl("stats").stdout) == (one is changed), one.name
+        changed.result("sh", "-c", f"printf '[Server]\\nMaxStreams=none\\n' > {changed.drop_in}")
+        assert changed.systemctl("reload", changed.service, check=False).returncode != 0
+        assert f"{changed.drop_in}:2: MaxStreams=none" in changed.systemctl("status", "--lines=0", changed.service).stdout
+        for one in others:
+            one.systemctl("reload", one.service)
+            assert "refused" not in one.systemctl("status", "--lines=0", one.service).stdout
+        for one in all_of_them:
+            one.see()
+        changed.result("rm", changed.drop_in)
+        changed.systemctl("reload", changed.service)
+
+        changed.systemctl("stop", *changed.sockets, changed.service)
+        assert changed.ctl("get", "whose", check=False).returncode != 0
+        for one in others:
+            one.see()
+            assert one.pid() == pids[one.name], one.name
+        changed.systemctl("start", *changed.sockets)
+        changed.see()
+        pids[changed.name] = changed.pid()
+
+    for one in all_of_them[1:]:
+        one.systemctl("stop", *one.sockets, one.service)
 
 
 with Host() as machine:

@@ -201,13 +201,15 @@ static void test_sizes(void) {
                 { "3 M", 3 << 20 },
                 { "2G", UINT64_C(2) << 30 },
                 { "16777215T", UINT64_C(16777215) << 40 },
+                { "7P", UINT64_C(7) << 50 },
+                { "15E", UINT64_C(15) << 60 },
                 { "infinity", UINT64_MAX },
                 { "18446744073709551615", UINT64_MAX },
         };
         static const struct {
                 const char *text, *wanted;
         } bad[] = {
-                { "0", "out of range" },     { "16777216T", "out of range" },
+                { "0", "out of range" },     { "16E", "out of range" },
                 { "-1", "not understood" },  { "18446744073709551616", "out of range" },
                 { "+1", "not understood" },  { "1k", "not understood" },
                 { "1KB", "not understood" }, { "1.5G", "not understood" },
@@ -276,9 +278,9 @@ static void test_amounts(void) {
 }
 
 static void test_words(void) {
-        static const char *const yes[] = { "yes", "true", "on", "1" }, *const no[] = { "no", "false", "off",
-                                                                                       "0" };
-        static const char *const neither[] = { "", "y", "Yes", "01", "infinity" };
+        static const char *const yes[] = { "yes", "true", "on", "1", "y", "T", "Yes", "ON" };
+        static const char *const no[] = { "no", "false", "off", "0", "n", "F", "No", "OFF" };
+        static const char *const neither[] = { "", "ye", "yess", "01", "infinity" };
         uint64_t n;
 
         for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
@@ -310,12 +312,18 @@ static void test_times(void) {
                 { "1500ms", 1500000 },
                 { "1000001us", 1000001 },
                 { "2days", UINT64_C(172800) * G_USEC_PER_SEC },
+                { "2weeks 1w", UINT64_C(1814400) * G_USEC_PER_SEC },
+                { "1M 1month 1months", UINT64_C(7889400) * G_USEC_PER_SEC },
+                { "1y 1year 1years", UINT64_C(94672800) * G_USEC_PER_SEC },
+                { "1000001\u00b5s 1\u03bcs", 1000002 },
                 { "infinity", UINT64_MAX },
         };
         static const struct {
                 const char *text, *wanted;
         } bad[] = {
                 { "0", "out of range" },
+                { "1.5h", "not understood" },
+                { "1S", "not understood" },
                 { "999ms", "out of range" },
                 { "1 fortnight", "not understood" },
                 { "s", "not understood" },
