@@ -13,6 +13,7 @@
 #include "macro.h"
 #include "request.h"
 #include "session.h"
+#include "thread.h"
 #include "worker.h"
 
 #define PROBE_STEP ((uint64_t) 128 << 10)
@@ -94,12 +95,14 @@ static void run(struct job *job) {
         struct cold *cold = container_of(job, struct cold, job);
         uint64_t end = cold->offset + WARM_WINDOW, wanted = cold->offset + MIN(cold->size, WARM_WINDOW);
         uint8_t buffer[READ_SIZE];
+        unsigned n_done = 0;
 
         /* The windows after this one are on their way while this one is sent. */
         (void) posix_fadvise(cold->fd, (off_t) cold->offset, (off_t) WARM_AHEAD, POSIX_FADV_WILLNEED);
         for (uint64_t at = cold->offset; at < end;) {
                 ssize_t n = pread(cold->fd, buffer, sizeof(buffer), (off_t) at);
 
+                thread_give_way(&n_done, 1); /* sessions that wait for nothing come first */
                 if (n <= 0) {
                         if (at < wanted && leave_copy(cold))
                                 continue;

@@ -62,6 +62,11 @@
         X(storage_get_stats)              \
         X(storage_set_cache_size)         \
         X(storage_set_check_on_fill)      \
+        X(storage_set_object_max)         \
+        X(storage_set_expired_keep)       \
+        X(storage_get_write_error)        \
+        X(storage_watch_writes)           \
+        X(storage_drop_cache)             \
         X(storage_shrink)
 
 #define AS_NUMBER(function) CALL_##function,
@@ -78,6 +83,7 @@ static uint64_t calls[CALLS]; /* atomic */
 
 struct stress {
         struct shelf shelf;
+        unsigned n_write_states; /* atomic */
         uint64_t start_usec, end_usec;
         uint64_t calls_wanted; /* of each function */
         char *uris[URIS];
@@ -671,11 +677,22 @@ static void do_open(struct worker *worker, _unused_ unsigned uri) {
         CALL(storage_cleanup, storage);
 }
 
+static void count_writes(void *userdata) {
+        (void) __atomic_fetch_add((unsigned *) userdata, 1, __ATOMIC_RELAXED);
+}
+
 static void do_settings(struct worker *worker, unsigned uri) {
         static const uint64_t sizes[] = { 0, 1U << 20, 16U << 20, 16U << 20 };
 
         assert_ok(CALL(storage_set_cache_size, worker->storage, sizes[uri % ARRAY_SIZE(sizes)]));
         CALL(storage_set_check_on_fill, worker->storage, g_rand_boolean(worker->rand));
+        CALL(storage_set_object_max, worker->storage, g_rand_boolean(worker->rand) ? 0 : UINT64_C(1) << 40);
+        CALL(storage_set_expired_keep, worker->storage, worker->stress->shelf.config.expired_keep_usec);
+        (void) CALL(storage_get_write_error, worker->storage);
+        CALL(storage_watch_writes, worker->storage, uri % 2 ? count_writes : NULL,
+             &worker->stress->n_write_states);
+        if (uri % 8 == 0)
+                assert_ok(CALL(storage_drop_cache, worker->storage));
         CALL(storage_shrink, worker->storage);
 }
 
