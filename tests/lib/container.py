@@ -49,16 +49,18 @@ class Container:
     network: share this machine's network instead of having none.
     files: path in the container to text, written before the boot.
     state: a folder of this machine to be its /var/lib/objmapper, where it is not to be a new one.
+    binds: folders of this machine to where the container has them, read-only.
     broker: the bus is dbus-broker, not dbus-daemon."""
 
-    def __init__(self, *, root=None, install=None, users=None, network=False, files=None, state=None, boot=True,
-                 broker=False):
+    def __init__(self, *, root=None, install=None, users=None, network=False, files=None, state=None, binds=None,
+                 boot=True, broker=False):
         self.root = root or os.environ.get("OBJMAPPER_TEST_ROOT", "/")
         self.install = install
         self.users = users or {}
         self.network = network
         self.files = files or {}
         self.state = state
+        self.binds = binds or {}
         self.boot = boot
         self.broker = broker
         self.leader = None
@@ -135,6 +137,7 @@ class Container:
         (self.merged / "var/lib/objmapper").mkdir(exist_ok=True)
         command = ["systemd-nspawn", "--quiet", "--directory", self.merged, "--register=no", "--keep-unit",
                    "--link-journal=no", "--timezone=off", f"--bind={state}:/var/lib/objmapper",
+                   *(f"--bind-ro={outside}:{inside}" for outside, inside in self.binds.items()),
                    "--console=pipe", "--rlimit=RLIMIT_NOFILE=1024:524288"]
         command += ["--resolv-conf=copy-host"] if self.network else ["--private-network", "--resolv-conf=off"]
         if self.boot:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The tests of the rooms and of the daemon, all that they start included, confined as the shipped unit confines it.
+
+What the unit has beside that, its sockets, state and bus name, is what the other files of this suite are about.
+Those tests run there that ask most of the kernel, and can run without root and without what nothing there may."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import container
+import tap
+
+container.enter_namespaces()
+
+from host import BUILD, Host  # noqa: E402, pylint: disable=wrong-import-position
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+INSIDE = {str(BUILD): "/srv/build", str(TOP): "/srv/source"}  # the longer one first, where one is in the other
+NAMES = ("requests|puts|hostile|daemon|drain|cache|library|fdpass|client|job|"
+         "storage(-visible|-fast|-sweep|-expire|-verify-run)?")
+# A network socket of the test's own; and an order of answers that is only kept where openat2() opens files at once:
+# RestrictSUIDSGID= denies it, so that there a thread opens them, as for files that have to be waited for.
+DENIED = {"wrong_sockets", "bodies_without_room_for_descriptors"}
+# What the unit says of the one daemon, and not of how far it may go.
+ITS_OWN = ("Type", "BusName", "Exec", "Sockets", "WatchdogSec", "Restart=", "RestartPrevent", "StateDirectory",
+           "BindReadOnlyPaths", "Environment", "Timeout")
+UNIT = """\
+[Service]
+Type=oneshot
+WorkingDirectory=/srv/build
+TimeoutStartSec={seconds}
+StandardOutput=file:/run/test-output
+StandardError=inherit
+{limits}
+{environment}
+ExecStart={command}
+"""
+
+
+def inside(text):
+    text = os.path.normpath(text) if text.startswith("/") else text
+    for outside, path in INSIDE.items():
+        text = text.replace(outside, path)
+    return text
+
+
+def confined(host):
+    """The lines of the shipped unit that confine."""
+    section = host.path("/usr/lib/systemd/system/objmapper.service").read_text().partition("[Service]\n")[2]
+    lines = section.partition("\n[")[0].splitlines()
+    return [line for line in lines if line and not line.startswith(("#", *ITS_OWN))]
+
+
+def tests():
+    listed = subprocess.run(["meson", "introspect", "--tests", BUILD], check=True, stdout=subprocess.PIPE).stdout
+    return [test for test in json.loads(listed)
+            if test["suite"][0].split(":")[-1] in ("unit", "integration") and re.fullmatch(NAMES, test["name"])]
+
+
+def run_test(host, test):
+    """Its exit status and what it said."""
+    program, *arguments = test["cmd"]
+    command = ["/usr/bin/python3" if "python" in program else program, *arguments]
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", **test["env"]}
+    host.path("/run/systemd/system/test.service").write_text(UNIT.format(
+        limits="\n".join(confined(host)), command=" ".join(inside(word) for word in command),
+        seconds=test["timeout"], environment="\n".join(f'Environment="{name}={inside(value)}"' for name, value in environment.items())))
+    host.run("systemctl", "daemon-reload")
+    result = host.run("systemctl", "start", "test.service", check=False, timeout=test["timeout"] + 30)
+    return result.returncode, host.path("/run/test-output").read_text(errors="replace")
+
+
+def test_all(host):
+    host.run("install", "-d", "-m", "1777", "/var/lib/objmapper/tmp")
+    host.run("mount", "--bind", "/var/lib/objmapper/tmp", "/var/tmp")  # not the container's own, which is no disk
+    failed = []
+    for test in tests():
+        host.path("/run/test-output").unlink(missing_ok=True)
+        status, output = run_test(host, test)
+        passed, skipped = (len(re.findall(pattern, output, re.MULTILINE))
+                           for pattern in (r"^ok (?!.*# SKIP)", r"# SKIP"))
+        print(f"# {test['name']}: {passed} passed, {skipped} skipped", flush=True)
+        denied = re.findall(r"^not ok \d+ (\w+)", output, re.MULTILINE)
+        if status != 0 and not (denied and set(denied) <= DENIED):
+            failed.append(f"{test['name']}:\n{output[-8000:]}")
+    assert not failed, "\n".join(failed)
+
+
+with Host(binds=INSIDE) as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)
