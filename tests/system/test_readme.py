@@ -9,7 +9,7 @@ import tap
 
 container.enter_namespaces()
 
-from host import Host, SOCKETS  # noqa: E402, pylint: disable=wrong-import-position
+from host import Host, SOCKETS, wait_until  # noqa: E402, pylint: disable=wrong-import-position
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 README = (TOP / "README.md").read_text()
@@ -61,9 +61,34 @@ def test_limits(host):
     host.configure("50-readme", "")
 
 
+def test_varnish(host):
+    """The section's commands and VCL on Debian's Varnish, as its unit runs it."""
+    if not host.path("/usr/sbin/varnishd").exists():
+        raise tap.Skip("needs varnish")
+    (vcl,) = examples("vcl")
+    (commands,) = (text for text in examples("sh") if "vcache" in text)
+    url = "http://127.0.0.1:6081/logo.png"
+    get = ("python3", "-c", "import urllib.request as u; r = u.urlopen(u.Request(%r, headers={'Host': 'example.org'})); "
+           "print(r.headers['content-type'], r.read().decode())" % url)
+    host.path("/etc/varnish/default.vcl").write_text(vcl)
+    host.run("systemctl", "start", "objmapper-publish.socket")
+    host.ctl("put", "http://example.org/logo.png", "--meta", "content-type=image/png", input="bytes")
+    run_example(host, commands)
+
+    def shown():
+        return host.run(*get, check=False).stdout
+
+    wait_until(lambda: shown() == "image/png bytes\n")
+    assert "objmapper store: found " in host.run("varnishlog", "-d", "-g", "raw").stdout
+    host.run("systemctl", "restart", "varnish.service")
+    wait_until(lambda: shown() == "image/png bytes\n")
+    host.run("systemctl", "stop", "varnish.service")
+
+
 def test_all_examples_are_known(_):
-    assert len(examples("sh")) == 2 and len(examples("c")) == 1 and len(examples("ini")) == 2
-    assert README.count("\n```") == 12
+    assert len(examples("sh")) == 5 and len(examples("c")) == 1 and len(examples("ini")) == 2
+    assert len(examples("vcl")) == 1 and len(examples("nginx")) == 1
+    assert README.count("\n```") == 22
 
 
 def test_commands_in_sentences(host):

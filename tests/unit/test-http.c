@@ -7,7 +7,7 @@
 #include "sha256.h"
 
 static void check_sha256(const char *text, size_t times, const char *wanted) {
-        g_autofree char *data = g_strnfill(strlen(text) * times, ' ');
+        g_autoptr(GString) data = g_string_new(NULL);
         g_autofree char *digest = NULL;
         uint8_t bytes[SHA256_SIZE];
         char hex[2 * SHA256_SIZE + 1];
@@ -23,8 +23,8 @@ static void check_sha256(const char *text, size_t times, const char *wanted) {
                 g_assert_cmpstr(hex, ==, wanted);
 
         for (size_t i = 0; i < times; i++)
-                memcpy(data + i * strlen(text), text, strlen(text));
-        digest = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *) data, strlen(text) * times);
+                g_string_append(data, text);
+        digest = g_compute_checksum_for_string(G_CHECKSUM_SHA256, data->str, (gssize) data->len);
         g_assert_cmpstr(hex, ==, digest);
 }
 
