@@ -5,6 +5,7 @@
 
 #include "ctl.h"
 #include "report.h"
+#include "stand-in.h"
 
 int verb_set_meta(struct ctl *ctl) {
         _cleanup_(objmapper_request_freep) objmapper_request *request = NULL;
@@ -39,6 +40,8 @@ static int remove_one(struct ctl *ctl, const char *uri) {
                 return report_file("can't remove", uri, r);
 
         r = objmapper_client_call(ctl->client, request, NULL);
+        if (stand_in_is_wanted(ctl, r))
+                return stand_in_remove(ctl, uri);
         if (r < 0)
                 return report(ctl, r);
 
@@ -66,6 +69,8 @@ int verb_purge(struct ctl *ctl) {
         int r;
 
         r = objmapper_purge(ctl->client, prefix, &count);
+        if (stand_in_is_wanted(ctl, r))
+                return stand_in_purge(ctl, prefix);
         if (r < 0)
                 return report(ctl, r);
 

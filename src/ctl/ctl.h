@@ -93,6 +93,8 @@ int verb_verify(struct ctl *ctl);
 int verb_cat_config(struct ctl *ctl);
 int verb_metrics(struct ctl *ctl);
 int verb_namespaces(struct ctl *ctl);
+int verb_reload(struct ctl *ctl);
+int verb_flush(struct ctl *ctl);
 
 /* put --recursive: everything below the first operand, as objects that begin with the second. */
 int put_tree(struct ctl *ctl);

@@ -8,6 +8,7 @@
 #include "ctl.h"
 #include "print.h"
 #include "report.h"
+#include "stand-in.h"
 #include "timing.h"
 
 /* stat is for people and has a structure of lines, which no value may break: it escapes always. */
@@ -148,7 +149,7 @@ int verb_stats(struct ctl *ctl) {
         struct counters counters = { .json = ctl->arguments.json, .all = ctl->arguments.all };
         int r;
 
-        r = objmapper_stats(ctl->client, show_counter, &counters);
+        r = get_stats(ctl, show_counter, &counters);
         if (r < 0)
                 return report(ctl, r);
 

@@ -12,6 +12,7 @@
 #include "macro.h"
 #include "metrics.h"
 #include "report.h"
+#include "stand-in.h"
 #include "timing.h"
 
 #define COUNTERS_MAX 65536 /* more than any daemon has */
@@ -333,7 +334,7 @@ int metrics_print(struct ctl *ctl, FILE *out) {
         _cleanup_(samples_done) struct samples samples = {};
         int r;
 
-        r = objmapper_stats(ctl->client, add_counter, &samples);
+        r = get_stats(ctl, add_counter, &samples);
         if (r < 0)
                 return r;
 

@@ -8,6 +8,7 @@
 #include "macro.h"
 #include "print.h"
 #include "report.h"
+#include "stand-in.h"
 
 #define PREFIX "namespace_"
 
@@ -151,7 +152,7 @@ int verb_namespaces(struct ctl *ctl) {
         _cleanup_(table_done) struct table table = {};
         int r;
 
-        r = objmapper_stats(ctl->client, take_counter, &table);
+        r = get_stats(ctl, take_counter, &table);
         if (r == -ENOMEM) {
                 complain("out of memory");
                 return EXIT_FAILED;

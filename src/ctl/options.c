@@ -65,6 +65,15 @@ static const struct verb verbs[] = {
         { "metrics", "", "Show the daemon's counters for a monitoring system",
           "As OpenMetrics text. objmapper-metrics.socket serves it to a scrape.", 0, 0, false, verb_metrics },
         { "namespaces", "", "Show what namespaces hold, and may hold", NULL, 0, 0, false, verb_namespaces },
+        { "reload", "", "Have the daemon read its configuration again",
+          "Returns when that is in force, or says what is wrong with it. For root, and whom polkit permits;\n"
+          "over D-Bus.",
+          0, 0, false, verb_reload },
+        { "flush", "", "Drop what the daemon has in memory, and its copies on a faster disk",
+          "Nothing is lost, and the memory is given back; what is got again comes from the disk. For root, "
+          "and\n"
+          "whom polkit permits; over D-Bus.",
+          0, 0, false, verb_flush },
 };
 
 enum verb_bit {
@@ -84,7 +93,9 @@ enum verb_bit {
         CAT_CONFIG = 1U << 13,
         METRICS = 1U << 14,
         NAMESPACES = 1U << 15,
-        GLOBAL = 1U << 16,
+        RELOAD = 1U << 16,
+        FLUSH = 1U << 17,
+        GLOBAL = 1U << 18,
 };
 
 enum option_id {
@@ -394,7 +405,8 @@ static int check_metadata(const char *const *pairs, size_t n_pairs) {
 }
 
 static bool is_over_bus(const struct verb *verb) {
-        return verb->run == verb_pin || verb->run == verb_unpin || verb->run == verb_verify;
+        return verb->run == verb_pin || verb->run == verb_unpin || verb->run == verb_verify ||
+               verb->run == verb_reload || verb->run == verb_flush;
 }
 
 /* What the table can't say. */

@@ -9,6 +9,7 @@
 #include "ctl.h"
 #include "print.h"
 #include "report.h"
+#include "stand-in.h"
 
 int request_add_pairs(objmapper_request *request, const char *const *pairs, size_t n_pairs) {
         for (size_t i = 0; i < n_pairs; i++) {
@@ -92,6 +93,8 @@ int verb_put(struct ctl *ctl) {
                 return report_file("can't put", uri, r);
 
         r = objmapper_client_call(ctl->client, request, &object);
+        if (stand_in_is_wanted(ctl, r))
+                return stand_in_put(ctl, uri, fd);
         if (r < 0)
                 return report(ctl, r);
 
