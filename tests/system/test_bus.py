@@ -4,6 +4,7 @@ system may have. With the argument "broker" that is dbus-broker."""
 
 import os
 import sys
+from xml.etree import ElementTree
 
 import container
 import tap
@@ -51,6 +52,60 @@ def test_policy(host):
         assert host.run("systemctl", "service-log-level", unit).stdout == "debug\n"
     host.run("systemctl", "stop", *INSTANCE, "objmapper@one.service")
     assert host.is_active("dbus-broker.service") == BROKER
+
+
+PYTHON = """
+import dbus
+manager = dbus.Interface(dbus.SystemBus().get_object("org.objmapper1", "/org/objmapper1"), "org.objmapper1.Manager")
+manager.PutBytes("from/python", dbus.ByteArray(b"123"), {}, dbus.Dictionary({}, signature="sv"))
+print(int(manager.GetInfo("from/python", dbus.Dictionary({}, signature="sv"))["size"]))
+"""
+
+
+def test_as_an_operator_types(host):
+    """tree, introspect, call and get-property of busctl; gdbus and python-dbus."""
+    host.stop()
+    host.run("systemctl", "start", *SOCKETS)
+    tree = host.run("busctl", "tree", "--list", "org.objmapper1", user="stranger").stdout.split()
+    assert PATH in tree and host.is_active(), tree  # the call has started it
+    shown = host.run("busctl", "introspect", "org.objmapper1", PATH, user="stranger").stdout
+    for name in (".GetStats", ".Purge", ".Version", ".StoreReadOnly"):
+        assert name in shown, shown
+
+    def prop(name, **kwargs):
+        return host.run("busctl", "get-property", "org.objmapper1", PATH, INTERFACE, name, **kwargs).stdout
+
+    assert prop("Version", user="stranger") == f's "{host.ctl("--version").stdout.split()[1]}"\n'
+    assert prop("Writable", user="stranger") == "b true\n"
+    assert '"MaxStreams" "8"' in prop("Configuration", user="stranger")
+    before = int(prop("Objects").split()[1])
+    call(host, "org.objmapper1", "PutBytes", "saya{ss}a{sv}", "from/busctl", "1", "65", "0", "0")
+    assert prop("Objects") == f"t {before + 1}\n" and host.get("from/busctl") == b"A"
+    listed = call(host, "org.objmapper1", "List", "ssua{sv}", "from/", "", "10", "0", user="reader").stdout
+    assert listed.startswith('a(sa{sv})s 1 "from/busctl" ') and listed.endswith(' ""\n'), listed
+    refused = call(host, "org.objmapper1", "List", "ssua{sv}", "from/", "", "10", "0", user="stranger", check=False)
+    assert refused.returncode != 0, refused
+
+    gdbus = ("gdbus", "call", "--system", "--dest", "org.objmapper1", "--object-path", PATH, "--method")
+    assert "'from/busctl'" in host.run(*gdbus, f"{INTERFACE}.List", "from/", "", "10", "{}").stdout
+    assert host.run(*gdbus, f"{INTERFACE}.Purge", "from/", "{}").stdout == "(uint64 1,)\n"
+    assert host.run("/usr/bin/python3", "-c", PYTHON).stdout == "3\n"
+
+
+def describe(text):
+    interface = ElementTree.fromstring(text).find(f"interface[@name='{INTERFACE}']")
+    return sorted((member.tag, member.get("name"), [tuple(sorted(part.attrib.items())) for part in member])
+                  for member in interface)
+
+
+def test_installed_interface(host):
+    """What is installed says what the running service says."""
+    installed = host.path("/usr/local/share/dbus-1/interfaces/org.objmapper1.Manager.xml")
+    if not installed.exists():
+        installed = host.path("/usr/share/dbus-1/interfaces/org.objmapper1.Manager.xml")
+    for command in (("busctl", "introspect", "--xml-interface", "org.objmapper1", PATH),
+                    ("gdbus", "introspect", "--system", "--xml", "--dest", "org.objmapper1", "--object-path", PATH)):
+        assert describe(host.run(*command).stdout) == describe(installed.read_text()), command
 
 
 with Host(broker=BROKER) as machine:
