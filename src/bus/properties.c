@@ -149,9 +149,11 @@ GETTER(get_writable) {
 
 static int append_stat(sd_bus_message *reply, const struct properties *properties, size_t offset) {
         struct storage_stats stats;
+        uint64_t value;
 
         storage_get_stats(properties->storage, &stats);
-        return sd_bus_message_append(reply, "t", *(const uint64_t *) ((const char *) &stats + offset));
+        memcpy(&value, (const char *) &stats + offset, sizeof(value));
+        return sd_bus_message_append(reply, "t", value);
 }
 
 GETTER(get_objects) {
