@@ -328,6 +328,11 @@ int client_turn(objmapper_client *client, uint64_t usec) {
         client->running = true;
 
         client->now = clock_usec(CLOCK_MONOTONIC);
+        if (client->woken) {
+                client->woken = false;
+                FOREACH_CONNECTION(connection, client)
+                connection_wake_sources(connection);
+        }
         FOREACH_CONNECTION(connection, client)
         connection_tend(connection);
         flush_all(client);
@@ -382,7 +387,7 @@ int objmapper_client_get_fd(objmapper_client *client) {
 uint64_t objmapper_client_get_deadline(objmapper_client *client) {
         uint64_t deadline = UINT64_MAX;
 
-        if (!TAILQ_EMPTY(&client->done))
+        if (client->woken || !TAILQ_EMPTY(&client->done))
                 return 0;
 
         FOREACH_CONNECTION(connection, client) {
@@ -396,6 +401,10 @@ uint64_t objmapper_client_get_deadline(objmapper_client *client) {
 
 int objmapper_client_process(objmapper_client *client) {
         return client_turn(client, 0);
+}
+
+void objmapper_client_wake(objmapper_client *client) {
+        client->woken = true;
 }
 
 int objmapper_client_wait(objmapper_client *client, uint64_t usec) {

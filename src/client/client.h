@@ -16,6 +16,7 @@ struct objmapper_client {
         enum proto_mode mode;
         bool fd_fallback;
         bool running; /* calls are being served: what is added now is sent at the end */
+        bool woken;   /* sources may have something */
         int epoll_fd;
         uint64_t timeout_usec;
         uint64_t now; /* of this turn */

@@ -113,6 +113,8 @@ void connection_requeue(struct connection *connection, struct call *call);
 void connection_flush(struct connection *connection);
 /* The call's parked source has something. */
 void connection_unpark(struct connection *connection, struct call *call);
+/* All sources that are not descriptors may have something. */
+void connection_wake_sources(struct connection *connection);
 bool connection_has_output(const struct connection *connection);
 
 /* ---- input.c ---- */

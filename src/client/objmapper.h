@@ -216,6 +216,16 @@ OBJMAPPER_API int objmapper_request_set_body(objmapper_request *request, const v
  * until the answer, and goes to one request at a time. A pipe or socket is read when it has something, in the
  * non-blocking face too. */
 OBJMAPPER_API int objmapper_request_set_body_fd(objmapper_request *request, int fd, uint64_t size);
+/* put: the body is what source gives, piece by piece, for callers that have it come to them. source writes at most
+ * size bytes, and returns how many; 0: that was the end; -EAGAIN: it has nothing at
+ * present, objmapper_client_wake() tells when; another negative errno: the put ends with it, and nothing is stored. It
+ * is called from objmapper_client_process(), _wait() and _call(), never after the answer, must not use the client, and
+ * may be called again after the end when a connection was lost. size: as above, but never looked up. */
+typedef int64_t (*objmapper_source_fn)(void *data, size_t size, void *userdata);
+OBJMAPPER_API int objmapper_request_set_body_source(objmapper_request *request,
+                                                    objmapper_source_fn source,
+                                                    void *userdata,
+                                                    uint64_t size);
 /* list: where to go on (objmapper_object_get_cursor() of the page before), and how many entries a page has.
  */
 OBJMAPPER_API int objmapper_request_set_cursor(objmapper_request *request, const void *cursor, size_t size);
@@ -256,6 +266,9 @@ OBJMAPPER_API uint64_t objmapper_client_get_deadline(objmapper_client *client);
 /* Sends and receives what it can without waiting, and calls what was answered. The number of answers; errors
  * of requests come through their answers. -EDEADLK: called from inside a reply. */
 OBJMAPPER_API int objmapper_client_process(objmapper_client *client);
+/* Sources (objmapper_request_set_body_source()) that had nothing may have something now, or have come to an end: they
+ * are asked again when the client is processed, which its deadline asks for. Also from inside a reply. */
+OBJMAPPER_API void objmapper_client_wake(objmapper_client *client);
 /* Waits for an answer, at most usec (UINT64_MAX: for ever), processing what comes. The number of answers; 0
  * after the time, or when no request is pending. -EDEADLK. */
 OBJMAPPER_API int objmapper_client_wait(objmapper_client *client, uint64_t usec);

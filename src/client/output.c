@@ -35,7 +35,8 @@ static void park(struct connection *connection, struct call *call) {
                 TAILQ_REMOVE(&connection->output, call, output_link);
         call->sending = false;
 
-        if (epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_ADD, call->upload.fd, &event) < 0) {
+        if (!call->upload.source &&
+            epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_ADD, call->upload.fd, &event) < 0) {
                 upload_give_up(&call->upload, -errno);
                 (void) upload_next(&call->upload); /* ABORT */
                 TAILQ_INSERT_TAIL(&connection->output, call, output_link);
@@ -43,7 +44,7 @@ static void park(struct connection *connection, struct call *call) {
                 return;
         }
 
-        call->watched = true;
+        call->watched = !call->upload.source; /* objmapper_client_wake() tells of one */
         call_move(call, &connection->parked, false);
 }
 
@@ -65,11 +66,23 @@ static void next_frame(struct connection *connection, struct call *call) {
 }
 
 void connection_unpark(struct connection *connection, struct call *call) {
-        (void) epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_DEL, call->upload.fd, NULL);
+        if (call->watched)
+                (void) epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_DEL, call->upload.fd, NULL);
         call->watched = false;
         call_move(call, &connection->pending, false);
         connection_progress(connection, call);
         next_frame(connection, call);
+}
+
+void connection_wake_sources(struct connection *connection) {
+        struct call *last = TAILQ_LAST(&connection->parked, call_list), *next;
+
+        /* One that still has nothing goes behind the last. */
+        for (struct call *call = TAILQ_FIRST(&connection->parked); call; call = next) {
+                next = call == last ? NULL : TAILQ_NEXT(call, link);
+                if (call->upload.source)
+                        connection_unpark(connection, call);
+        }
 }
 
 static void advance(struct connection *connection, uint64_t n) {

@@ -245,6 +245,7 @@ int objmapper_request_set_body(objmapper_request *request, const void *data, siz
         request->data = data;
         request->data_size = size;
         request->body_fd = -EBADF;
+        request->source = NULL;
         return 0;
 }
 
@@ -253,7 +254,22 @@ int objmapper_request_set_body_fd(objmapper_request *request, int fd, uint64_t s
                 return -EINVAL;
 
         request->body_fd = fd;
-        request->body_fd_size = size;
+        request->source = NULL;
+        request->source_size = size;
+        return 0;
+}
+
+int objmapper_request_set_body_source(objmapper_request *request,
+                                      objmapper_source_fn source,
+                                      void *userdata,
+                                      uint64_t size) {
+        if (!is(request, OBJMAPPER_PUT) || !source)
+                return -EINVAL;
+
+        request->body_fd = -EBADF;
+        request->source = source;
+        request->source_userdata = userdata;
+        request->source_size = size;
         return 0;
 }
 

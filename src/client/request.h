@@ -14,8 +14,10 @@ struct objmapper_request {
         uint8_t *cursor;
         const void *data; /* a put's body in memory */
         size_t data_size;
-        int body_fd; /* or in a descriptor */
-        uint64_t body_fd_size;
+        int body_fd;                /* or in a descriptor */
+        objmapper_source_fn source; /* or given by this */
+        void *source_userdata;
+        uint64_t source_size; /* of a body that is not in memory */
         int output;
         uint8_t uri[]; /* or prefix */
 };

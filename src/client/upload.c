@@ -101,7 +101,15 @@ int upload_init(struct upload *upload, const objmapper_request *request) {
 
         if (request->body_fd >= 0) {
                 upload->fd = request->body_fd;
-                return init_fd(upload, request->body_fd_size);
+                return init_fd(upload, request->source_size);
+        }
+
+        if (request->source) {
+                upload->source = request->source;
+                upload->userdata = request->source_userdata;
+                upload->size = request->source_size;
+                upload->stream = upload->polled = true;
+                return 0;
         }
 
         upload->data = request->data;
@@ -116,7 +124,7 @@ void upload_done(struct upload *upload) {
 }
 
 bool upload_restartable(const struct upload *upload) {
-        return upload->fd < 0 || !upload->polled || upload->position == 0;
+        return !upload->polled || upload->position == 0;
 }
 
 void upload_begin(struct upload *upload, uint8_t *head, size_t head_size, uint64_t id, enum proto_mode mode) {
@@ -260,6 +268,11 @@ static ssize_t read_piece(struct upload *upload, uint64_t size) {
                 return -ENOMEM;
 
         size = MIN(size, BUFFER_MAX);
+        if (upload->source) {
+                int64_t given = upload->source(upload->buffer, (size_t) size, upload->userdata);
+
+                return given <= (int64_t) size ? (ssize_t) given : -EINVAL;
+        }
         if (upload->polled) {
                 do
                         n = poll(&p, 1, 0);
@@ -286,7 +299,7 @@ static int next_piece(struct upload *upload) {
                 return 1;
         }
 
-        if (upload->fd < 0 || upload->sendfile) {
+        if (upload->data || upload->sendfile) {
                 const uint8_t *from = upload->data ? upload->data + upload->position : NULL;
 
                 make_frame(upload, UPLOAD_DATA, PROTO_DATA, MIN(left, PIECE_MAX));

@@ -27,12 +27,14 @@ enum upload_step {
 
 struct upload {
         /* The source, until it is given up. */
-        const uint8_t *data; /* in memory: borrowed, or a small file's in buffer */
-        int fd;              /* or here, borrowed */
-        uint64_t size;       /* of the body; UINT64_MAX: to the end of fd */
-        uint64_t start;      /* where in a file it begins */
+        const uint8_t *data;        /* in memory: borrowed, or a small file's in buffer */
+        int fd;                     /* or here, borrowed */
+        objmapper_source_fn source; /* or from this */
+        void *userdata;
+        uint64_t size;  /* of the body; UINT64_MAX: to the end of fd */
+        uint64_t start; /* where in a file it begins */
         bool stream, sendfile;
-        bool polled; /* fd is no file: read once, when it has something */
+        bool polled; /* a source, or fd is no file: read once, when it has something */
         uint8_t *buffer;
 
         /* How far it is. */
@@ -75,7 +77,7 @@ uint64_t upload_left(const struct upload *upload);
 /* n of them were. Whether the frame is whole. */
 bool upload_advance(struct upload *upload, uint64_t n);
 
-/* The next frame. 1: there is one; 0: all is sent; -EAGAIN: fd has nothing yet. */
+/* The next frame. 1: there is one; 0: all is sent; -EAGAIN: the source has nothing yet. */
 int upload_next(struct upload *upload);
 
 /* The source must not be touched any more: the present frame ends in zeros, and ABORT follows. Only for a

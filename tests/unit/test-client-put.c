@@ -488,6 +488,105 @@ static void test_slow_pipe(void) {
         mock_free(mock);
 }
 
+/* What a function gives: in pieces, with pauses, to its end or to a failure. */
+struct given {
+        const char *left;
+        int end;  /* what it says after the last piece */
+        bool has; /* a piece; else it has nothing at present */
+        bool big; /* asked for, it is a lie: more than there is room for */
+        unsigned asked;
+};
+
+static int64_t give(void *data, size_t size, void *userdata) {
+        struct given *given = userdata;
+
+        given->asked++;
+        if (given->big)
+                return (int64_t) size + 1;
+        if (!*given->left)
+                return given->end;
+        if (!given->has)
+                return -EAGAIN;
+
+        given->has = false;
+        *(char *) data = *given->left++;
+        return 1;
+}
+
+static void script_given(struct mock *mock) {
+        GByteArray *got;
+        uint64_t id, announced;
+
+        mock_greet(mock);
+        got = read_stream(mock, &id, &announced);
+        g_assert_cmpmem(got->data, got->len, "0123", 4);
+        g_assert_cmpuint(announced, ==, UINT64_MAX);
+        g_byte_array_unref(got);
+        mock_reply_put(mock, id, 9);
+
+        for (unsigned i = 0; i < 3; i++) {
+                struct frame frame;
+
+                id = mock_skip(mock, PROTO_PUT);
+                do {
+                        mock_read(mock, 0, &frame);
+                        g_assert_cmpuint(frame.message.head.id, ==, id);
+                        g_assert_cmpuint(frame.message.head.type, !=, PROTO_END);
+                        frame_done(&frame);
+                } while (frame.message.head.type != PROTO_ABORT);
+                mock_reply_error(mock, PROTO_PUT, id, PROTO_ABORTED, NULL);
+        }
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_given(void) {
+        struct mock *mock = mock_new(script_given, NULL);
+        static const struct {
+                struct given given;
+                uint64_t size;
+                int error;
+        } rounds[] = {
+                { { .left = "0123" }, OBJMAPPER_TO_END, 0 },
+                { { .left = "01", .end = -ECANCELED }, OBJMAPPER_TO_END, -ECANCELED },
+                { { .left = "01" }, 3, -ENODATA },
+                { { .left = "", .big = true }, OBJMAPPER_TO_END, -EINVAL },
+        };
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+
+                objmapper_client_set_timeout(client, G_USEC_PER_SEC / 5);
+                for (unsigned i = 0; i < G_N_ELEMENTS(rounds); i++) {
+                        _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_PUT, "x");
+                        struct given given = rounds[i].given;
+                        struct answer answer = {};
+                        unsigned asked;
+
+                        assert_errno(objmapper_request_set_body_source(request, NULL, NULL, 0), -EINVAL);
+                        assert_ok(objmapper_request_set_body_source(request, give, &given, rounds[i].size));
+                        assert_ok(objmapper_client_submit(client, request, take_answer, &answer));
+                        if (i == 0) {
+                                /* Longer than the time-out, and asked once: it said that it has nothing. */
+                                g_assert_cmpint(objmapper_client_wait(client, 2 * G_USEC_PER_SEC / 5), ==, 0);
+                                g_assert_cmpuint(given.asked, ==, 1);
+                        }
+                        while (*given.left || !answer.n) {
+                                given.has = true;
+                                objmapper_client_wake(client);
+                                g_assert_cmpuint(objmapper_client_get_deadline(client), ==, 0);
+                                g_assert_cmpint(objmapper_client_wait(client, G_USEC_PER_SEC / 100), >=, 0);
+                        }
+                        assert_errno(answer.error, rounds[i].error);
+                        asked = given.asked;
+                        objmapper_client_wake(client);
+                        assert_ok(objmapper_client_process(client));
+                        g_assert_cmpuint(given.asked, ==, asked);
+                        answer_done(&answer);
+                }
+        }
+        mock_free(mock);
+}
+
 /* No more streams at a time than the daemon allows, and other requests in between. */
 static void script_streams(struct mock *mock) {
         g_autofree char *body = big_body();
@@ -535,6 +634,7 @@ int main(int argc, char *argv[]) {
         harness_add("/client-put/too-early", test_too_early);
         harness_add("/client-put/pipe-size", test_pipe_size);
         harness_add("/client-put/slow-pipe", test_slow_pipe);
+        harness_add("/client-put/given", test_given);
         harness_add("/client-put/streams", test_streams);
         return g_test_run();
 }
