@@ -55,5 +55,11 @@ class Origin:
         return self
 
     def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        self.stop()
+
+    def stop(self):
+        """Connecting is refused from then on."""
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+        self.server = None

@@ -531,7 +531,8 @@ def test_manual():
     page = (TOP / "man/ngx_http_objmapper_module.8.rst").read_text()
     text = textwrap.dedent(re.search(r"^    log_format(.|\n)*?^    }$", page, re.MULTILINE)[0])
     with Origin() as origin, Daemon() as daemon, Nginx(server="") as nginx:
-        for there, here in {"/run/objmapper/objmapper.sock": daemon.reader, "127.0.0.1:8080": f"127.0.0.1:{origin.port}",
+        for there, here in {"/run/objmapper/objmapper.sock": daemon.reader,
+                            "/run/objmapper/publish.sock": daemon.publisher, "127.0.0.1:8080": f"127.0.0.1:{origin.port}",
                             "/var/log/nginx/objmapper.log": f"{nginx.base}/example.log",
                             "listen 80;": f"listen unix:{nginx.base}/example.sock;"}.items():
             assert there in text, there

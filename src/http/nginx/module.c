@@ -3,12 +3,14 @@
 /* The directives and variables, and what nginx must know of a module: ngx_http_objmapper_module(8). */
 
 #include "module.h"
+#include "store.h"
 
 #include <string.h>
 #include <sys/un.h>
 
 #define CONNECTIONS_DEFAULT 4
 #define TIMEOUT_DEFAULT     2000 /* ms */
+#define STREAMS             4    /* puts likewise */
 #define CROWD               32   /* gets under way on one connection, before another is used */
 
 /* ---- what is told of a request ---- */
@@ -86,6 +88,16 @@ static ngx_int_t variable_key(ngx_http_request_t *r, ngx_http_variable_value_t *
         return set_text(value, report && report->key.len > 0 ? (const char *) report->key.data : "");
 }
 
+static ngx_int_t variable_store(ngx_http_request_t *r, ngx_http_variable_value_t *value, uintptr_t data) {
+        const struct report *report = report_find(r);
+
+        (void) data;
+        if (!report || report->store == STORE_NONE)
+                return set_text(value, "");
+
+        return set_text(value, report->store == STORE_PUT ? "PUT" : "SKIP");
+}
+
 static ngx_int_t variable_body(ngx_http_request_t *r, ngx_http_variable_value_t *value, uintptr_t data) {
         const struct report *report = report_find(r);
 
@@ -120,6 +132,7 @@ static ngx_int_t add_variables(ngx_conf_t *cf) {
                 { ngx_string("objmapper_key"), variable_key },
                 { ngx_string("objmapper_body"), variable_body },
                 { ngx_string("objmapper_time"), variable_time },
+                { ngx_string("objmapper_store"), variable_store },
         };
 
         for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
@@ -165,6 +178,8 @@ static void *create_location_conf(ngx_conf_t *cf) {
                 return NULL;
 
         conf->timeout = NGX_CONF_UNSET_MSEC;
+        conf->store = NGX_CONF_UNSET_PTR;
+        conf->store_valid = NGX_CONF_UNSET;
         conf->stale = NGX_CONF_UNSET;
         return conf;
 }
@@ -175,6 +190,8 @@ static char *merge_location_conf(ngx_conf_t *cf, void *parent, void *child) {
 
         ngx_conf_merge_msec_value(conf->timeout, prev->timeout, TIMEOUT_DEFAULT);
         ngx_conf_merge_value(conf->stale, prev->stale, 0);
+        ngx_conf_merge_ptr_value(conf->store, prev->store, NULL);
+        ngx_conf_merge_value(conf->store_valid, prev->store_valid, -1);
         if (!conf->key)
                 conf->key = prev->key;
 
@@ -186,6 +203,8 @@ static char *merge_location_conf(ngx_conf_t *cf, void *parent, void *child) {
 
         if (conf->pass)
                 conf->pass->timeout = ngx_max(conf->pass->timeout, conf->timeout);
+        if (conf->store)
+                conf->store->timeout = ngx_max(conf->store->timeout, conf->timeout);
 
         return NGX_CONF_OK;
 }
@@ -206,7 +225,7 @@ static struct pool *find_pool(ngx_conf_t *cf, const char *path, bool publisher) 
 
         pool->path = path;
         pool->publisher = publisher;
-        pool->crowd = CROWD;
+        pool->crowd = publisher ? STREAMS : CROWD;
         *place = pool;
         return pool;
 }
@@ -242,6 +261,26 @@ static char *set_pass(ngx_conf_t *cf, ngx_command_t *command, void *location_con
         core->handler = pass_handler;
         if (core->name.len > 0 && core->name.data[core->name.len - 1] == '/')
                 core->auto_redirect = 1;
+        return NGX_CONF_OK;
+}
+
+static char *set_store(ngx_conf_t *cf, ngx_command_t *command, void *location_conf) {
+        struct location_conf *conf = location_conf;
+        const ngx_str_t *value = cf->args->elts;
+        struct pool *pool = NULL;
+        char *r;
+
+        (void) command;
+        if (conf->store != NGX_CONF_UNSET_PTR)
+                return (char *) "is duplicate";
+
+        if (ngx_strcmp(value[1].data, "off") != 0) {
+                r = read_socket(cf, true, &pool);
+                if (r != NGX_CONF_OK)
+                        return r;
+        }
+
+        conf->store = pool;
         return NGX_CONF_OK;
 }
 
@@ -281,6 +320,22 @@ static ngx_command_t commands[] = {
                         NULL,
         },
         {
+                        ngx_string("objmapper_store"),
+                        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+                        set_store,
+                        NGX_HTTP_LOC_CONF_OFFSET,
+                        0,
+                        NULL,
+        },
+        {
+                        ngx_string("objmapper_store_valid"),
+                        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+                        ngx_conf_set_sec_slot,
+                        NGX_HTTP_LOC_CONF_OFFSET,
+                        offsetof(struct location_conf, store_valid),
+                        NULL,
+        },
+        {
                         ngx_string("objmapper_connections"),
                         NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
                         ngx_conf_set_num_slot,
@@ -308,6 +363,7 @@ static void exit_process(ngx_cycle_t *cycle) {
 
 static ngx_http_module_t context = {
         .preconfiguration = add_variables,
+        .postconfiguration = store_init,
         .create_main_conf = create_main_conf,
         .init_main_conf = init_main_conf,
         .create_loc_conf = create_location_conf,

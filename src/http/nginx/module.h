@@ -20,6 +20,8 @@ struct location_conf {
         ngx_http_complex_value_t
                         *key; /* objmapper_key; NULL: the response's URI as objmapper-http(7) has it */
         ngx_msec_t timeout;   /* objmapper_timeout */
+        struct pool *store;   /* objmapper_store; NULL: none */
+        time_t store_valid;   /* objmapper_store_valid; negative: off */
         ngx_flag_t stale;     /* objmapper_stale */
 };
 
@@ -35,11 +37,21 @@ enum pass_status {
         PASS_ERROR,
 };
 
+enum store_status {
+        STORE_NONE,
+        STORE_SKIP, /* the response is not to be kept */
+        STORE_PUT,
+};
+
+struct store;
+
 /* What is told about a request in variables, after it went on to another location, too. */
 struct report {
         ngx_str_t key;
         enum pass_status status;
-        bool from_file; /* the body is an open file */
+        enum store_status store;
+        struct store *putting; /* the put of this response; else NULL */
+        bool from_file;        /* the body is an open file */
         bool timed;
         ngx_msec_t msec; /* until the answer */
 };

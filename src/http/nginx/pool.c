@@ -171,11 +171,18 @@ static int find_link(struct pool *pool, struct link **ret) {
         return 0;
 }
 
-int pool_submit(struct pool *pool,
-                objmapper_request *request,
-                ngx_log_t *log,
-                objmapper_reply_fn reply,
-                void *userdata) {
+static void post_turn(struct link *link) {
+        if (!link->processing) {
+                ngx_post_event(&link->turn, &ngx_posted_events);
+        }
+}
+
+int pool_submit_to(struct pool *pool,
+                   objmapper_request *request,
+                   ngx_log_t *log,
+                   objmapper_reply_fn reply,
+                   void *userdata,
+                   objmapper_client **ret_client) {
         struct link *link;
         int r;
 
@@ -191,10 +198,26 @@ int pool_submit(struct pool *pool,
                 return r;
         }
 
-        if (!link->processing) {
-                ngx_post_event(&link->turn, &ngx_posted_events);
-        }
+        *ret_client = link->client;
+        post_turn(link);
         return 0;
+}
+
+int pool_submit(struct pool *pool,
+                objmapper_request *request,
+                ngx_log_t *log,
+                objmapper_reply_fn reply,
+                void *userdata) {
+        objmapper_client *client;
+
+        return pool_submit_to(pool, request, log, reply, userdata, &client);
+}
+
+void pool_wake(struct pool *pool, objmapper_client *client) {
+        objmapper_client_wake(client);
+        for (ngx_uint_t i = 0; i < POOL_CLIENTS_MAX && pool->link[i]; i++)
+                if (pool->link[i]->client == client)
+                        post_turn(pool->link[i]);
 }
 
 void pool_report(struct pool *pool, ngx_log_t *log, int error, const char *words) {

@@ -32,6 +32,17 @@ int pool_submit(struct pool *pool,
                 objmapper_reply_fn reply,
                 void *userdata);
 
+/* The same; *ret_client is the client that has it, for pool_wake(). */
+int pool_submit_to(struct pool *pool,
+                   objmapper_request *request,
+                   ngx_log_t *log,
+                   objmapper_reply_fn reply,
+                   void *userdata,
+                   objmapper_client **ret_client);
+
+/* As objmapper_client_wake(); the client is processed at the end of this turn. */
+void pool_wake(struct pool *pool, objmapper_client *client);
+
 /* Logs a failure of the daemon, with words of the client's or for error alone: the first in a row as an error, those
  * after it for whoever looks closer. error 0: it answered. */
 void pool_report(struct pool *pool, ngx_log_t *log, int error, const char *words);
