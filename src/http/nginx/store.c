@@ -18,7 +18,7 @@
 
 /* A piece of the body on its way to the daemon. */
 struct piece {
-        ngx_queue_t link;
+        ngx_queue_t link; /* first: the queue points here */
         off_t size, done;
         int fd; /* of a copy in a file, from offset on; negative: data has it */
         off_t offset;
@@ -37,6 +37,7 @@ struct store {
         bool asked;            /* the daemon has begun to take the body */
         bool whole;            /* the last piece is queued */
         bool cut;              /* it will never be whole */
+        ngx_event_t timer;     /* how long the response waits for the daemon to begin */
         bool slowed;           /* the response waits for the daemon */
         uint64_t lifetime;     /* ms */
         size_t key_size;       /* of a variant: the index to bring up to date; else 0 */
@@ -49,6 +50,10 @@ static ngx_http_output_body_filter_pt next_body_filter;
 
 /* ---- the queue ---- */
 
+static struct piece *first_piece(struct store *store) {
+        return (struct piece *) (void *) ngx_queue_head(&store->pieces);
+}
+
 static void piece_free(struct piece *piece) {
         ngx_queue_remove(&piece->link);
         if (piece->fd >= 0)
@@ -58,7 +63,7 @@ static void piece_free(struct piece *piece) {
 
 static void drop_pieces(struct store *store) {
         while (!ngx_queue_empty(&store->pieces))
-                piece_free(ngx_queue_data(ngx_queue_head(&store->pieces), struct piece, link));
+                piece_free(first_piece(store));
         store->queued = 0;
 }
 
@@ -77,17 +82,28 @@ static void release(struct store *store) {
         ngx_post_event(write, &ngx_posted_events);
 }
 
+static void stop_timer(struct store *store) {
+        if (store->timer.timer_set)
+                ngx_del_timer(&store->timer);
+}
+
 static void store_free(struct store *store) {
+        stop_timer(store);
         drop_pieces(store);
         ngx_free(store);
 }
 
 static void cut(struct store *store) {
         store->cut = true;
+        stop_timer(store);
         drop_pieces(store);
         release(store);
         if (store->pending)
                 pool_wake(store->pool, store->client);
+}
+
+static void on_timeout(ngx_event_t *event) {
+        cut(event->data);
 }
 
 static bool add_piece(struct store *store, const ngx_buf_t *buffer) {
@@ -124,12 +140,13 @@ static int64_t give(void *data, size_t size, void *userdata) {
         ssize_t n;
 
         store->asked = true;
+        stop_timer(store);
         if (store->cut)
                 return -ECANCELED;
         if (ngx_queue_empty(&store->pieces))
                 return store->whole ? 0 : -EAGAIN;
 
-        piece = ngx_queue_data(ngx_queue_head(&store->pieces), struct piece, link);
+        piece = first_piece(store);
         n = (ssize_t) ngx_min((off_t) size, piece->size - piece->done);
         if (piece->fd < 0) {
                 ngx_memcpy(data, piece->data + piece->done, (size_t) n);
@@ -248,6 +265,7 @@ static void on_reply(objmapper_client *client, int error, objmapper_object *obje
 
         if (error < 0) {
                 store->cut = true;
+                stop_timer(store);
                 drop_pieces(store);
                 release(store);
         }
@@ -288,6 +306,9 @@ static struct store *store_new(ngx_http_request_t *r,
         store->announced = r->headers_out.content_length_n;
         store->lifetime = storable_lifetime(storable);
         ngx_queue_init(&store->pieces);
+        store->timer.handler = on_timeout;
+        store->timer.data = store;
+        store->timer.log = ngx_cycle->log;
         if (storable->vary.len > 0) {
                 store->key_size = key->len;
                 store->vary_size = storable->vary.len;
@@ -329,7 +350,7 @@ static void submit(struct store *store,
 
 static ngx_int_t begin(ngx_http_request_t *r, struct location_conf *conf, struct report *report) {
         struct storable storable;
-        ngx_str_t key, uri;
+        ngx_str_t key = ngx_null_string, uri;
         ngx_int_t rc;
 
         report->putting = NULL;
@@ -404,12 +425,12 @@ static void take(struct store *store, const ngx_chain_t *in) {
         if (store->cut)
                 return;
 
-        /* A daemon that has no room for one more stream must not stop the response. */
-        if (store->queued > QUEUE_MAX && !store->asked)
-                cut(store);
-        else if (store->queued > QUEUE_MAX && !store->whole) {
+        if (store->queued > QUEUE_MAX && !store->whole) {
                 store->slowed = true;
                 store->request->connection->write->delayed = 1;
+                /* A daemon that has no room for one more stream must not stop the response. */
+                if (!store->asked && !store->timer.timer_set)
+                        ngx_add_timer(&store->timer, store->pool->timeout);
         }
         pool_wake(store->pool, store->client);
 }
