@@ -20,22 +20,6 @@
 #define IOV_PARTS      64
 #define REPLIES_MERGED UINT8_MAX
 
-uint32_t output_n_replies(const struct session *session) {
-        return session->output ? session->output->n_replies : 0;
-}
-
-uint64_t output_size(const struct session *session) {
-        return session->output ? session->output->size : 0;
-}
-
-uint32_t output_n_files(const struct session *session) {
-        return session->output ? session->output->n_files : 0;
-}
-
-uint32_t output_n_bodies(const struct session *session) {
-        return session->output ? session->output->n_files - session->output->n_fds : 0;
-}
-
 static void add_size(struct output *output, uint64_t size) {
         output->size += size;
         output->worker->output_size += size;

@@ -16,8 +16,8 @@
 #include "counters.h"
 #include "fdpass.h"
 #include "protocol.h"
+#include "session.h"
 
-struct session;
 struct worker;
 
 #define OUTPUT_CHUNK_SIZE (((size_t) 80 << 10) - 64) /* more than any head */
@@ -76,10 +76,18 @@ void output_free(struct output *output);
 
 /* Replies queued and not sent; bytes of memory they take; files they hold open, and those of them that are
  * bodies to be sent. */
-uint32_t output_n_replies(const struct session *session);
-uint64_t output_size(const struct session *session);
-uint32_t output_n_files(const struct session *session);
-uint32_t output_n_bodies(const struct session *session);
+static inline uint32_t output_n_replies(const struct session *session) {
+        return session->output ? session->output->n_replies : 0;
+}
+static inline uint64_t output_size(const struct session *session) {
+        return session->output ? session->output->size : 0;
+}
+static inline uint32_t output_n_files(const struct session *session) {
+        return session->output ? session->output->n_files : 0;
+}
+static inline uint32_t output_n_bodies(const struct session *session) {
+        return session->output ? session->output->n_files - session->output->n_fds : 0;
+}
 
 /* Room for size bytes (at most OUTPUT_CHUNK_SIZE) in one piece, to be filled and given to output_commit().
  * NULL: no memory, the session is broken. */

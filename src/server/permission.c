@@ -191,6 +191,13 @@ bool permission_check(struct session *session,
         return false;
 }
 
+bool permission_may_get(struct session *session, struct proto_bytes uri) {
+        struct access_rules *rules = worker_rules(session->worker);
+        const char *namespace;
+
+        return !rules || access_check(rules, &session->peer, ACCESS_GET, uri.data, uri.size, &namespace) >= 0;
+}
+
 void permission_no_room(struct session *session,
                         const void *uri,
                         size_t uri_size,

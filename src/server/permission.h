@@ -48,6 +48,9 @@ bool permission_check(struct session *session,
                       const struct proto_message *message,
                       char ret_text[static PROTO_TEXT_MAX]);
 
+/* Whether permission_check() would permit a get, when that is easily said. The worker's thread. */
+bool permission_may_get(struct session *session, struct proto_bytes uri);
+
 /* A put of this session was refused since there is no room for it: logs that, and says what to tell the client. The
  * worker's thread. */
 void permission_no_room(struct session *session,

@@ -59,6 +59,10 @@ void request_refuse(struct session *session, uint16_t type, uint64_t id, uint16_
 void request_get(struct session *session, const struct proto_message *message);
 void request_stat(struct session *session, const struct proto_message *message);
 
+/* A frame that was received, its head of size bytes: true when it is a get and was answered from memory, as
+ * request_get() would have; false: nothing was done. */
+bool request_plain_get(struct session *session, const uint8_t *p, size_t size);
+
 void request_set_metadata(struct session *session, const struct proto_message *message);
 void request_remove(struct session *session, const struct proto_message *message);
 void request_purge(struct session *session, const struct proto_message *message);

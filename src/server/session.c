@@ -426,7 +426,8 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
                         break;
                 }
 
-                handle_frame(session, p + position, head.head_size);
+                if (!session->greeted || !request_plain_get(session, p + position, head.head_size))
+                        handle_frame(session, p + position, head.head_size);
                 position += head.head_size;
                 n++;
 

@@ -41,7 +41,8 @@ struct worker {
         struct mailbox *mailbox;
         sd_event_source *sweep; /* looks for deadlines that passed */
         uint64_t sweep_interval_usec;
-        uint64_t now_usec; /* CLOCK_MONOTONIC, when this turn began */
+        uint64_t now_usec;  /* CLOCK_MONOTONIC, when this turn began */
+        uint64_t wall_usec; /* CLOCK_REALTIME_COARSE, likewise */
 
         struct rules_view rules;
 

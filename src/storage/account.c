@@ -15,6 +15,13 @@ uint64_t accounts_hash(const struct accounts *accounts, const void *uri, size_t 
         return XXH3_64bits_withSeed(uri, uri_size, accounts->seed);
 }
 
+void accounts_note_hit(struct accounts *accounts, uint64_t hash) {
+        if (__atomic_load_n(&accounts->is_heat_exact, __ATOMIC_RELAXED))
+                heat_table_touch(accounts->heat, hash);
+        else
+                heat_table_note(accounts->heat, hash, POLICY_FIFO_HITS_MAX);
+}
+
 static void account_free(struct account *account) {
         if (!account)
                 return;
@@ -156,6 +163,7 @@ static void set_namespace(struct account *account, const struct storage_namespac
 
 int accounts_configure(struct accounts *accounts, struct limits *limits) {
         const struct storage_limits *value = &limits->value;
+        bool is_heat_exact = false;
 
         for (size_t i = 0; i < value->n_namespaces; i++)
                 if (!find_by_name(accounts, limits->namespaces[i].name)) {
@@ -180,6 +188,11 @@ int accounts_configure(struct accounts *accounts, struct limits *limits) {
         set_namespace(accounts->list[ACCOUNT_REST], &accounts->rest);
         for (size_t i = 0; i < value->n_namespaces; i++)
                 set_namespace(find_by_name(accounts, limits->namespaces[i].name), &limits->namespaces[i]);
+
+        for (size_t i = 0; i < accounts->n; i++)
+                is_heat_exact |= accounts->list[i] &&
+                                 policy_get_kind(accounts->list[i]->policy) != STORAGE_POLICY_S3FIFO;
+        __atomic_store_n(&accounts->is_heat_exact, is_heat_exact, __ATOMIC_RELAXED);
 
         if (accounts->limits)
                 limits_free(accounts->limits);

@@ -58,7 +58,8 @@ struct accounts {
         struct limits *limits;
         struct storage_namespace rest; /* what account 0 is to keep to: the maxima are the store's */
         struct heat_table *heat;
-        uint64_t seed; /* of the hash that a policy knows an object by */
+        bool is_heat_exact; /* atomic: a policy wants more than POLICY_FIFO_HITS_MAX */
+        uint64_t seed;      /* of the hash that a policy knows an object by */
 };
 
 /* With account 0 alone. 0 or -ENOMEM. */
@@ -130,3 +131,7 @@ void accounts_fit_heat(struct accounts *accounts, uint64_t objects);
 
 /* By what policies and heat know an object. Any thread. */
 uint64_t accounts_hash(const struct accounts *accounts, const void *uri, size_t uri_size);
+
+/* The object with this hash was hit. As long as all policies are S3-FIFO, an object that is hot already is only read.
+ * Any thread. */
+void accounts_note_hit(struct accounts *accounts, uint64_t hash);

@@ -3,25 +3,15 @@
 
 #include <sched.h>
 
-struct epoch_slot *epoch_enter(struct epoch *epoch) {
-        for (unsigned first = thread_slot(), i = 0;; i++) {
-                struct epoch_slot *slot = &epoch->slots[(first + i) % THREAD_SLOTS];
-                uint64_t none = 0;
+struct epoch_slot *epoch_enter_elsewhere(struct epoch *epoch) {
+        for (unsigned i = 1;; i++) {
+                struct epoch_slot *slot = epoch_try(epoch, i);
 
-                /* Whoever looks for readers after this sees this one; whoever looked before had unlinked
-                 * before, and that is seen from here on. */
-                if (__atomic_compare_exchange_n(&slot->since, &none,
-                                                __atomic_load_n(&epoch->now, __ATOMIC_SEQ_CST), false,
-                                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+                if (slot)
                         return slot;
-
-                if (i % THREAD_SLOTS == THREAD_SLOTS - 1)
+                if (i % EPOCH_SLOTS == EPOCH_SLOTS - 1)
                         (void) sched_yield();
         }
-}
-
-void epoch_leave(struct epoch_slot *slot) {
-        __atomic_store_n(&slot->since, 0, __ATOMIC_RELEASE);
 }
 
 uint64_t epoch_mark(struct epoch *epoch) {
@@ -29,7 +19,7 @@ uint64_t epoch_mark(struct epoch *epoch) {
 }
 
 bool epoch_has_passed(struct epoch *epoch, uint64_t mark) {
-        for (unsigned i = 0; i < THREAD_SLOTS; i++) {
+        for (unsigned i = 0; i < EPOCH_SLOTS; i++) {
                 uint64_t since = __atomic_load_n(&epoch->slots[i].since, __ATOMIC_SEQ_CST);
 
                 if (since != 0 && since <= mark)

@@ -9,7 +9,8 @@
 #include "store.h"
 #include "writer.h"
 
-#define CHECK_SIZE ((size_t) 64 << 10) /* bytes of a body that are read at once to be checked */
+#define CHECK_SIZE      ((size_t) 64 << 10) /* bytes of a body that are read at once to be checked */
+#define VIEW_CLOCK_USEC USEC_PER_SEC        /* the clock of who looks may be so far behind */
 
 void storage_object_done(struct storage_object *object) {
         close_fdp(&object->fd);
@@ -49,10 +50,6 @@ static bool is_checking(const struct get *get) {
 /* Bytes of a file's body that are taken from memory, or to it. */
 static uint64_t small_max(const struct get *get) {
         return MIN(get->object->body_max, (uint64_t) HOT_BODY_MAX);
-}
-
-static struct tally *tally_of(struct storage *storage) {
-        return &storage->tallies[thread_slot()];
 }
 
 /* Room for metadata and body in the object's own memory; what is in it stays. */
@@ -184,29 +181,70 @@ static bool is_known(const struct storage_etag *known, const struct storage_etag
                known->metadata_version == etag->metadata_version;
 }
 
-/* The one place where a get that found its object is counted. */
-static void count_hit(struct get *get) {
-        struct storage *storage = get->storage;
-        struct storage_info *info = &get->object->info;
-        /* The coarse clock is cheap and some milliseconds behind: nothing is used before it was stored. */
-        uint64_t used_usec = MAX(clock_usec(CLOCK_REALTIME_COARSE), info->stored_usec);
-        const void *key = get->uri;
-        size_t key_size = get->uri_size;
+/* Of the holder of slot alone. */
+static void tally_add(uint64_t *number) {
+        __atomic_store_n(number, __atomic_load_n(number, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+}
 
-        stats_add(&tally_of(storage)->hits, 1);
-        heat_table_touch(storage->accounts->heat, accounts_hash(storage->accounts, get->uri, get->uri_size));
-        if (key_size > KEY_MAX && get->is_new) /* its key is not known before the commit */
-                return;
+/* The one place where a get that found its object is counted. key_tail: of a long URI, NULL when it is not known.
+ * slot: the caller's place in the epoch. */
+static void count_hit(struct storage *storage,
+                      const struct epoch_slot *slot,
+                      const void *uri,
+                      size_t uri_size,
+                      const uint8_t *key_tail,
+                      uint64_t hash,
+                      uint64_t generation,
+                      uint64_t used_usec) {
+        struct key key;
+        const void *p = uri;
+        size_t size = uri_size;
 
-        if (key_size > KEY_MAX) {
-                memcpy(get->key.data, get->uri, KEY_HEAD);
-                memcpy(get->key.data + KEY_HEAD, get->found.key_tail, KEY_TAIL);
-                key = get->key.data;
-                key_size = KEY_MAX;
+        accounts_note_hit(storage->accounts, storage->hooks.hot_hash
+                                                             ? accounts_hash(storage->accounts, uri, uri_size)
+                                                             : hash); /* they are the same */
+        if (uri_size > KEY_MAX) {
+                if (!key_tail)
+                        return;
+                memcpy(key.data, uri, KEY_HEAD);
+                memcpy(key.data + KEY_HEAD, key_tail, KEY_TAIL);
+                p = key.data;
+                size = KEY_MAX;
         }
 
-        if (usage_count(storage->usage, key, key_size, get->hash, used_usec, info))
+        if (usage_count(storage->usage, slot, p, size, hash, generation, used_usec))
                 writer_expect_usage(storage->writer);
+}
+
+/* The coarse clock is cheap and some milliseconds behind: nothing is used before it was stored. */
+static uint64_t used_at(uint64_t now_usec, const struct storage_info *info) {
+        return MAX(now_usec, info->stored_usec);
+}
+
+/* A get has come to its end; r: as storage_get() returns it. */
+static void count_get(struct get *get, int r) {
+        struct storage *storage = get->storage;
+        struct storage_info *info = &get->object->info;
+        struct epoch_slot *slot = epoch_enter(hot_epoch(storage->hot));
+        struct tally *tally = &storage->tallies[epoch_index(hot_epoch(storage->hot), slot)];
+
+        tally_add(&tally->gets);
+        tally_add(get->is_hot ? &tally->hot_hits : &tally->hot_misses);
+        if (r >= 0) {
+                tally_add(&tally->hits);
+                /* The key of what is not committed yet is not known. */
+                count_hit(storage, slot, get->uri, get->uri_size, get->is_new ? NULL : get->found.key_tail,
+                          get->hash, info->etag.generation, used_at(clock_usec(CLOCK_REALTIME_COARSE), info));
+                usage_add(storage->usage, info);
+        }
+        epoch_leave(slot);
+}
+
+void storage_add_usage(struct storage *storage, struct storage_info *info) {
+        struct epoch_slot *slot = epoch_enter(hot_epoch(storage->hot));
+
+        usage_add(storage->usage, info);
+        epoch_leave(slot);
 }
 
 static int open_blob(struct storage *storage, uint64_t blob, uint64_t size, bool nowait) {
@@ -429,7 +467,7 @@ static int run(struct get *get) {
                 }
 
                 if (!(get->flags & STORAGE_GET_OPEN)) {
-                        usage_add(get->storage->usage, &object->info);
+                        storage_add_usage(get->storage, &object->info);
                         return is_known(get->known, &object->info.etag);
                 }
 
@@ -446,8 +484,6 @@ static int run(struct get *get) {
                         r = serve(get);
         } while (r == 2);
 
-        if (r >= 0)
-                count_hit(get);
         return r;
 }
 
@@ -484,12 +520,62 @@ int storage_get(struct storage *storage,
         get.vanished = 0;
 
         r = run(&get);
-        if (flags & STORAGE_GET_OPEN && r != -EINPROGRESS) {
-                struct tally *tally = tally_of(storage);
-
-                stats_add(&tally->gets, 1);
-                stats_add(get.is_hot ? &tally->hot_hits : &tally->hot_misses, 1);
-        }
+        if (flags & STORAGE_GET_OPEN && r != -EINPROGRESS)
+                count_get(&get, r);
 
         return r;
+}
+
+/* now_usec is a bit behind; and another clock than a test's. */
+static bool may_have_expired(const struct storage *storage, uint64_t expires_usec, uint64_t now_usec) {
+        return expires_usec != 0 && (storage->hooks.now || expires_usec <= now_usec + VIEW_CLOCK_USEC);
+}
+
+bool storage_view_begin(struct storage *storage,
+                        const void *uri,
+                        size_t uri_size,
+                        uint64_t body_max,
+                        uint64_t now_usec,
+                        struct storage_view *ret) {
+        struct hot_entry *entry;
+        struct epoch_slot *slot;
+
+        if (!overlay_is_empty(storage->overlay))
+                return false;
+
+        slot = epoch_enter(hot_epoch(storage->hot));
+        entry = hot_find(storage->hot, hot_hash(storage->hot, uri, uri_size), uri, uri_size);
+        if (!entry || !entry->has_body || (entry->blob != 0 && entry->info.size > body_max) ||
+            (!entry->is_checked && __atomic_load_n(&storage->check_on_fill, __ATOMIC_RELAXED)) ||
+            may_have_expired(storage, entry->info.expires_usec, now_usec)) {
+                epoch_leave(slot);
+                return false;
+        }
+
+        ret->info = &entry->info;
+        ret->metadata = hot_entry_metadata(entry);
+        ret->metadata_size = entry->metadata_size;
+        ret->body = ret->metadata + ret->metadata_size;
+        ret->storage = storage;
+        ret->slot = slot;
+        ret->entry = entry;
+        ret->used_usec = used_at(now_usec, &entry->info);
+        return true;
+}
+
+void storage_view_end(const struct storage_view *view, bool is_hit) {
+        struct storage *storage = view->storage;
+        struct hot_entry *entry = view->entry;
+
+        if (is_hit) {
+                struct tally *tally = &storage->tallies[epoch_index(hot_epoch(storage->hot), view->slot)];
+
+                tally_add(&tally->gets);
+                tally_add(&tally->hits);
+                tally_add(&tally->hot_hits);
+                hot_entry_heat(entry);
+                count_hit(storage, view->slot, entry->data, entry->uri_size, hot_entry_key_tail(entry),
+                          entry->hash, entry->info.etag.generation, view->used_usec);
+        }
+        epoch_leave(view->slot);
 }

@@ -92,9 +92,9 @@ static uint64_t *find_slot(uint64_t *bucket, uint64_t hash, uint32_t now, uint64
         return found;
 }
 
-void heat_table_touch(struct heat_table *table, uint64_t hash) {
-        uint64_t now = heat_table_tick(table), slot, *found;
+static void count(struct heat_table *table, uint64_t hash, uint64_t now) {
         struct area *area = current_area(table);
+        uint64_t slot, *found;
 
         if (!area)
                 return;
@@ -108,6 +108,24 @@ void heat_table_touch(struct heat_table *table, uint64_t hash) {
                                     false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
                         return;
         }
+}
+
+void heat_table_touch(struct heat_table *table, uint64_t hash) {
+        count(table, hash, heat_table_tick(table));
+}
+
+void heat_table_note(struct heat_table *table, uint64_t hash, uint64_t count_max) {
+        const struct area *area = current_area(table);
+        const uint64_t *bucket = area ? bucket_of(area, hash) : NULL;
+
+        for (size_t i = 0; bucket && i < BUCKET_SLOTS; i++) {
+                uint64_t slot = __atomic_load_n(&bucket[i], __ATOMIC_RELAXED);
+
+                if (slot_is(slot, hash) && slot_count(slot) >= count_max)
+                        return;
+        }
+
+        count(table, hash, heat_table_clock(table));
 }
 
 uint64_t heat_table_take(struct heat_table *table, uint64_t hash) {

@@ -52,6 +52,10 @@ uint64_t heat_table_tick(struct heat_table *table);
 /* Counts a hit of the object whose name has this hash. Any thread. */
 void heat_table_touch(struct heat_table *table, uint64_t hash);
 
+/* The same for who wants to know no more than that there were hits, up to count_max, and not when: what is known
+ * already is not written again, and the clock stands still. */
+void heat_table_note(struct heat_table *table, uint64_t hash, uint64_t count_max);
+
 /* Takes the heat out: of an object that is examined, or that went. One thread at a time. */
 uint64_t heat_table_take(struct heat_table *table, uint64_t hash);
 

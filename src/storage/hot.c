@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <xxhash.h>
 
 #include "clock.h"
@@ -18,7 +17,6 @@
 #define SHARD_BITS  6
 #define MOMENTS     4096  /* a power of two */
 #define DOOR_PLACES 65536 /* a power of two */
-#define HEAT_MAX    3     /* what the policy tells apart */
 
 #define SEGMENT_MIN      ((size_t) 4 << 10)
 #define SEGMENT_WIDE     ((size_t) 32 << 10) /* has room for any body that may come */
@@ -31,31 +29,13 @@
 #define CLEANED_AT_ONCE  8
 #define GROWTH_STEPS     16
 
-struct entry {
-        struct entry *next; /* atomic: in its bucket */
-        uint8_t heat;       /* atomic */
-        bool is_checked;
-        bool has_body;
-        bool is_dead;
-        uint16_t uri_size;
-        struct entry *earlier, *later; /* in its queue */
-        uint64_t hash;
-        uint64_t blob;
-        uint64_t hits, used_usec; /* atomic: those of the record */
-        struct storage_info info; /* but for these two */
-        struct policy_place place;
-        uint32_t size; /* of the entry */
-        uint32_t metadata_size;
-        uint8_t data[]; /* URI, the tail of its key when it is long, metadata, body */
-};
-
 struct buckets {
         size_t mask;
-        struct entry *first[]; /* atomic */
+        struct hot_entry *first[]; /* atomic */
 };
 
 struct queue {
-        struct entry *first, *last;
+        struct hot_entry *first, *last;
 };
 
 struct shard {
@@ -84,23 +64,23 @@ struct hot {
 
 /* ---- a shard, its mutex held ---- */
 
-static struct entry **bucket_of(struct buckets *buckets, uint64_t hash) {
+static struct hot_entry **bucket_of(struct buckets *buckets, uint64_t hash) {
         return &buckets->first[hash & buckets->mask];
 }
 
-static struct entry *load(struct entry **p) {
+static struct hot_entry *load(struct hot_entry **p) {
         return __atomic_load_n(p, __ATOMIC_SEQ_CST);
 }
 
-static void store(struct entry **p, struct entry *entry) {
+static void store(struct hot_entry **p, struct hot_entry *entry) {
         __atomic_store_n(p, entry, __ATOMIC_SEQ_CST);
 }
 
-static bool is_of(const struct entry *entry, uint64_t hash, const void *uri, size_t uri_size) {
+static bool is_of(const struct hot_entry *entry, uint64_t hash, const void *uri, size_t uri_size) {
         return entry->hash == hash && entry->uri_size == uri_size && memcmp(entry->data, uri, uri_size) == 0;
 }
 
-static void enqueue(struct shard *shard, struct entry *entry) {
+static void enqueue(struct shard *shard, struct hot_entry *entry) {
         struct queue *queue = &shard->queues[entry->place.queue];
 
         entry->later = NULL;
@@ -112,7 +92,7 @@ static void enqueue(struct shard *shard, struct entry *entry) {
         queue->last = entry;
 }
 
-static void dequeue(struct shard *shard, struct entry *entry) {
+static void dequeue(struct shard *shard, struct hot_entry *entry) {
         struct queue *queue = &shard->queues[entry->place.queue];
 
         if (entry->earlier)
@@ -126,8 +106,8 @@ static void dequeue(struct shard *shard, struct entry *entry) {
 }
 
 /* What points at the entry in its bucket. */
-static struct entry **link_of(struct shard *shard, const struct entry *entry) {
-        struct entry **link = bucket_of(shard->buckets, entry->hash);
+static struct hot_entry **link_of(struct shard *shard, const struct hot_entry *entry) {
+        struct hot_entry **link = bucket_of(shard->buckets, entry->hash);
 
         while (*link != entry)
                 link = &(*link)->next;
@@ -136,13 +116,13 @@ static struct entry **link_of(struct shard *shard, const struct entry *entry) {
 }
 
 /* It is in no queue. Readers who are at it find on from there. */
-static void forget(struct shard *shard, struct entry *entry) {
+static void forget(struct shard *shard, struct hot_entry *entry) {
         store(link_of(shard, entry), entry->next);
         entry->is_dead = true;
         segments_release(&shard->segments, entry, entry->size);
 }
 
-static void drop(struct shard *shard, struct entry *entry) {
+static void drop(struct shard *shard, struct hot_entry *entry) {
         dequeue(shard, entry);
         policy_remove(shard->policy, &entry->place, entry->size);
         forget(shard, entry);
@@ -151,7 +131,7 @@ static void drop(struct shard *shard, struct entry *entry) {
 static bool evict(struct shard *shard) {
         for (;;) {
                 int queue = policy_pick(shard->policy);
-                struct entry *entry;
+                struct hot_entry *entry;
                 uint64_t heat;
 
                 if (queue < 0)
@@ -174,16 +154,16 @@ static bool evict(struct shard *shard) {
         }
 }
 
-static bool move(struct shard *shard, struct entry *entry) {
+static bool move(struct shard *shard, struct hot_entry *entry) {
         struct queue *queue = &shard->queues[entry->place.queue];
-        struct entry *copy = segments_append(&shard->segments, entry->size, true);
+        struct hot_entry *copy = segments_append(&shard->segments, entry->size, true);
 
         if (!copy)
                 return false;
 
-        copy->next = entry->next;
+        memcpy(copy, entry, offsetof(struct hot_entry, heat));
         copy->heat = __atomic_load_n(&entry->heat, __ATOMIC_RELAXED); /* readers still write it */
-        memcpy(&copy->is_checked, &entry->is_checked, entry->size - offsetof(struct entry, is_checked));
+        memcpy(&copy->uri_size, &entry->uri_size, entry->size - offsetof(struct hot_entry, uri_size));
         if (copy->earlier)
                 copy->earlier->later = copy;
         else
@@ -210,7 +190,7 @@ static bool clean(struct shard *shard) {
 
         p = segment_at(segments, i);
         for (end = p + segments->segments[i].used; p < end && segments->segments[i].live > 0;) {
-                struct entry *entry = (struct entry *) (void *) p;
+                struct hot_entry *entry = (struct hot_entry *) (void *) p;
 
                 p += entry->size;
                 if (!entry->is_dead && !move(shard, entry))
@@ -252,14 +232,14 @@ static void grow(struct shard *shard) {
         segments->n_allowed = MIN(segments->n_allowed + 1 + segments->n / GROWTH_STEPS, segments->n);
 }
 
-static struct entry *append(struct shard *shard, size_t size) {
+static struct hot_entry *append(struct shard *shard, size_t size) {
         grow(shard);
         if (size > live_max(shard) / 4)
                 return NULL;
 
         evict_until(shard, live_max(shard) - size);
         for (unsigned i = 0;; i++) {
-                struct entry *entry = segments_append(&shard->segments, size, false);
+                struct hot_entry *entry = segments_append(&shard->segments, size, false);
 
                 if (entry || i == CLEANED_AT_ONCE || !free_segment(shard))
                         return entry;
@@ -276,9 +256,9 @@ static struct shard *shard_of(struct hot *hot, uint64_t hash) {
         return &hot->shards[hash >> (64 - SHARD_BITS)];
 }
 
-static struct entry *find(struct shard *shard, uint64_t hash, const void *uri, size_t uri_size) {
+static struct hot_entry *find(struct shard *shard, uint64_t hash, const void *uri, size_t uri_size) {
         struct buckets *buckets = __atomic_load_n(&shard->buckets, __ATOMIC_SEQ_CST);
-        struct entry *entry;
+        struct hot_entry *entry;
 
         if (!buckets)
                 return NULL;
@@ -294,7 +274,7 @@ static size_t tail_size(size_t uri_size) {
         return uri_size > KEY_MAX ? KEY_TAIL : 0;
 }
 
-static int copy_out(const struct entry *entry, bool with_body, struct storage_object *object) {
+static int copy_out(const struct hot_entry *entry, bool with_body, struct storage_object *object) {
         size_t size = entry->metadata_size + (with_body ? entry->info.size : 0);
         uint8_t *p = object->buffer;
 
@@ -308,7 +288,7 @@ static int copy_out(const struct entry *entry, bool with_body, struct storage_ob
         }
 
         if (size > 0)
-                memcpy(p, entry->data + entry->uri_size + tail_size(entry->uri_size), size);
+                memcpy(p, hot_entry_metadata(entry), size);
         else if (!p)
                 p = (uint8_t *) ""; /* an empty body is a body */
 
@@ -321,7 +301,15 @@ static int copy_out(const struct entry *entry, bool with_body, struct storage_ob
         return 0;
 }
 
-static int look(struct entry *entry,
+struct epoch *hot_epoch(struct hot *hot) {
+        return &hot->epoch;
+}
+
+struct hot_entry *hot_find(struct hot *hot, uint64_t hash, const void *uri, size_t uri_size) {
+        return find(shard_of(hot, hash), hash, uri, uri_size);
+}
+
+static int look(struct hot_entry *entry,
                 const struct hot_want *want,
                 struct storage_object *object,
                 struct hot_found *ret) {
@@ -335,16 +323,10 @@ static int look(struct entry *entry,
         ret->is_lacking = (wants_body && !entry->has_body) || (want->is_checked && !entry->is_checked);
         ret->blob = entry->blob;
         ret->is_checked = entry->is_checked;
-        if (tail_size(entry->uri_size) > 0)
-                memcpy(ret->key_tail, entry->data + entry->uri_size, KEY_TAIL);
-
-        /* What is hot already is only read. */
-        if (want->is_counted) {
-                uint8_t heat = __atomic_load_n(&entry->heat, __ATOMIC_RELAXED);
-
-                if (heat < HEAT_MAX)
-                        __atomic_store_n(&entry->heat, heat + 1, __ATOMIC_RELAXED);
-        }
+        if (hot_entry_key_tail(entry))
+                memcpy(ret->key_tail, hot_entry_key_tail(entry), KEY_TAIL);
+        if (want->is_counted)
+                hot_entry_heat(entry);
         return 1;
 }
 
@@ -356,7 +338,7 @@ int hot_get(struct hot *hot,
             struct storage_object *object,
             struct hot_found *ret) {
         struct epoch_slot *slot = epoch_enter(&hot->epoch);
-        struct entry *entry = find(shard_of(hot, hash), hash, uri, uri_size);
+        struct hot_entry *entry = hot_find(hot, hash, uri, uri_size);
         int r = entry ? look(entry, want, object, ret) : 0;
 
         epoch_leave(slot);
@@ -379,7 +361,7 @@ uint64_t hot_moment(struct hot *hot, uint64_t hash) {
         return __atomic_load_n(&hot->moments[hash % MOMENTS], __ATOMIC_SEQ_CST);
 }
 
-static void fill(struct entry *entry,
+static void fill(struct hot_entry *entry,
                  const void *uri,
                  const struct storage_object *object,
                  const struct hot_found *found) {
@@ -401,11 +383,11 @@ void hot_put(struct hot *hot,
              size_t uri_size,
              const struct storage_object *object,
              const struct hot_found *found) {
-        size_t size = offsetof(struct entry, data) + uri_size + tail_size(uri_size) + object->metadata_size +
-                      (object->body ? object->info.size : 0);
+        size_t size = offsetof(struct hot_entry, data) + uri_size + tail_size(uri_size) +
+                      object->metadata_size + (object->body ? object->info.size : 0);
         struct shard *shard = shard_of(hot, hash);
         struct policy_place place;
-        struct entry *entry;
+        struct hot_entry *entry;
 
         size = (size + SEGMENT_ALIGN - 1) / SEGMENT_ALIGN * SEGMENT_ALIGN;
 
@@ -422,7 +404,7 @@ void hot_put(struct hot *hot,
                 goto finish;
 
         place = policy_insert(shard->policy, hash, size, ++shard->now);
-        *entry = (struct entry){
+        *entry = (struct hot_entry){
                 .next = *bucket_of(shard->buckets, hash),
                 .hash = hash,
                 .blob = found->blob,
@@ -447,14 +429,14 @@ finish:
 /* Calls visit for each entry with the hash: another URI may have the same. */
 static void visit(struct hot *hot,
                   uint64_t hash,
-                  void (*function)(struct shard *shard, struct entry *entry, void *userdata),
+                  void (*function)(struct shard *shard, struct hot_entry *entry, void *userdata),
                   void *userdata) {
         struct shard *shard = shard_of(hot, hash);
-        struct entry *next;
+        struct hot_entry *next;
 
         (void) pthread_mutex_lock(&shard->mutex);
         if (shard->buckets)
-                for (struct entry *entry = *bucket_of(shard->buckets, hash); entry; entry = next) {
+                for (struct hot_entry *entry = *bucket_of(shard->buckets, hash); entry; entry = next) {
                         next = entry->next;
                         if (entry->hash == hash)
                                 function(shard, entry, userdata);
@@ -462,7 +444,7 @@ static void visit(struct hot *hot,
         (void) pthread_mutex_unlock(&shard->mutex);
 }
 
-static void drop_generation(struct shard *shard, struct entry *entry, void *userdata) {
+static void drop_generation(struct shard *shard, struct hot_entry *entry, void *userdata) {
         if (entry->info.etag.generation == *(uint64_t *) userdata)
                 drop(shard, entry);
 }
@@ -471,7 +453,7 @@ void hot_drop(struct hot *hot, uint64_t hash, uint64_t generation) {
         visit(hot, hash, drop_generation, &generation);
 }
 
-static void drop_any(struct shard *shard, struct entry *entry, _unused_ void *userdata) {
+static void drop_any(struct shard *shard, struct hot_entry *entry, _unused_ void *userdata) {
         drop(shard, entry);
 }
 
@@ -518,7 +500,7 @@ struct added {
         uint32_t hits;
 };
 
-static void add_usage(_unused_ struct shard *shard, struct entry *entry, void *userdata) {
+static void add_usage(_unused_ struct shard *shard, struct hot_entry *entry, void *userdata) {
         const struct added *added = userdata;
 
         if (entry->info.etag.generation != added->generation)
@@ -592,7 +574,7 @@ static bool lay_out(uint64_t size_max, struct layout *ret) {
         ret->buckets = 16;
         while (ret->buckets * 2 <= share / BYTES_PER_BUCKET)
                 ret->buckets *= 2;
-        buckets_size = sizeof(struct buckets) + ret->buckets * sizeof(struct entry *);
+        buckets_size = sizeof(struct buckets) + ret->buckets * sizeof(struct hot_entry *);
 
         ret->segment_size = SEGMENT_MIN;
         while (ret->segment_size < SEGMENT_MAX &&
@@ -719,7 +701,10 @@ int hot_clear(struct hot *hot) {
         return r;
 }
 
-int hot_new(struct hot **ret, uint64_t size_max, uint64_t (*hash)(const void *uri, size_t uri_size)) {
+int hot_new(struct hot **ret,
+            uint64_t size_max,
+            uint64_t seed,
+            uint64_t (*hash)(const void *uri, size_t uri_size)) {
         _cleanup_(hot_freep) struct hot *hot = aligned_alloc(64, sizeof(*hot));
         int r;
 
@@ -728,13 +713,10 @@ int hot_new(struct hot **ret, uint64_t size_max, uint64_t (*hash)(const void *ur
 
         memset(hot, 0, sizeof(*hot));
         hot->epoch.now = EPOCH_FIRST;
+        hot->seed = seed;
         hot->hash = hash;
         for (size_t i = 0; i < SHARDS; i++)
                 (void) pthread_mutex_init(&hot->shards[i].mutex, NULL);
-
-        /* Nobody outside is to know which URIs meet in a bucket. */
-        if (getrandom(&hot->seed, sizeof(hot->seed), 0) != sizeof(hot->seed))
-                return -errno;
 
         r = hot_set_size(hot, size_max);
         if (r < 0)

@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "cleanup.h"
+#include "epoch.h"
+#include "policy.h"
 #include "record.h"
 #include "storage.h"
 
@@ -23,10 +25,16 @@
 /* What the key of a long URI has behind the bytes that it shares with it. */
 #define KEY_TAIL (KEY_MAX - KEY_HEAD)
 
+#define HOT_HEAT_MAX 3 /* what the policy tells apart */
+
 struct hot;
 
-/* size_max: bytes of memory; 0: nothing is kept. hash: NULL, or a test's in place of the real one. -ENOMEM. */
-int hot_new(struct hot **ret, uint64_t size_max, uint64_t (*hash)(const void *uri, size_t uri_size));
+/* size_max: bytes of memory; 0: nothing is kept. seed: of hot_hash(); nobody outside is to know which URIs meet in a
+ * bucket. hash: NULL, or a test's in place of the real one. -ENOMEM. */
+int hot_new(struct hot **ret,
+            uint64_t size_max,
+            uint64_t seed,
+            uint64_t (*hash)(const void *uri, size_t uri_size));
 /* No other call may be under way. */
 void hot_free(struct hot *hot);
 DEFINE_CLEANUP(struct hot, hot_free)
@@ -40,6 +48,9 @@ int hot_clear(struct hot *hot);
 /* Gives about half of the memory back to the system, the less hot half, and takes it again only little by
  * little: the first part after grow_usec, and so on. */
 void hot_shrink(struct hot *hot, uint64_t grow_usec);
+
+/* Of those who look into the table. */
+struct epoch *hot_epoch(struct hot *hot);
 
 /* Stands for a URI in this table. */
 uint64_t hot_hash(const struct hot *hot, const void *uri, size_t uri_size);
@@ -57,6 +68,47 @@ struct hot_found {
         bool is_lacking; /* something that is wanted: the object is worth being put again, with it */
         uint8_t key_tail[KEY_TAIL]; /* of a long URI */
 };
+
+/* An object where it is in the table. Who found it reads it; all but the first two and the last two is the table's
+ * alone. */
+struct hot_entry {
+        struct storage_info info; /* but for hits and used_usec */
+        uint64_t blob;            /* as of struct hot_found, as the next */
+        bool is_checked;
+        bool has_body;
+        bool is_dead;
+        uint8_t heat; /* atomic */
+        uint16_t uri_size;
+        uint32_t metadata_size;
+        uint64_t hash;
+        struct hot_entry *next; /* atomic: in its bucket */
+        struct hot_entry *earlier, *later;
+        uint64_t hits, used_usec; /* atomic: those of the record */
+        struct policy_place place;
+        uint32_t size;  /* of the entry */
+        uint8_t data[]; /* URI, the tail of its key when it is long, metadata, body */
+};
+
+/* NULL: the URI is not long. */
+static inline const uint8_t *hot_entry_key_tail(const struct hot_entry *entry) {
+        return entry->uri_size > KEY_MAX ? entry->data + entry->uri_size : NULL;
+}
+
+/* The body follows it. */
+static inline const uint8_t *hot_entry_metadata(const struct hot_entry *entry) {
+        return entry->data + entry->uri_size + (entry->uri_size > KEY_MAX ? KEY_TAIL : 0);
+}
+
+/* It was got. What is hot already is only read. */
+static inline void hot_entry_heat(struct hot_entry *entry) {
+        uint8_t heat = __atomic_load_n(&entry->heat, __ATOMIC_RELAXED);
+
+        if (heat < HOT_HEAT_MAX)
+                __atomic_store_n(&entry->heat, heat + 1, __ATOMIC_RELAXED);
+}
+
+/* NULL: it is not here. Otherwise it is good as long as the caller keeps the place in the epoch that he has. */
+struct hot_entry *hot_find(struct hot *hot, uint64_t hash, const void *uri, size_t uri_size);
 
 /* 1: found, object and *ret are filled; object->body is set when it is here, but for a file's body that is larger
  * than wanted. 0: it is not here. -ENOMEM. */

@@ -124,7 +124,7 @@ int storage_list_except(struct storage *storage,
                 }
 
                 record.info.etag.store_id = storage->id;
-                usage_add(storage->usage, &record.info);
+                storage_add_usage(storage, &record.info);
                 r = visit(record.uri, record.uri_size, &record.info, userdata);
                 if (r < 0)
                         break;

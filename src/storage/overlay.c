@@ -124,6 +124,10 @@ void overlay_drop(struct overlay *overlay, struct overlay_put *put) {
         (void) __atomic_sub_fetch(&overlay->n_puts, 1, __ATOMIC_RELEASE);
 }
 
+bool overlay_is_empty(const struct overlay *overlay) {
+        return __atomic_load_n(&overlay->n_puts, __ATOMIC_ACQUIRE) == 0;
+}
+
 int overlay_find(struct overlay *overlay,
                  const void *uri,
                  size_t uri_size,
@@ -134,7 +138,7 @@ int overlay_find(struct overlay *overlay,
         uint64_t hash;
         int r = -ENOENT;
 
-        if (__atomic_load_n(&overlay->n_puts, __ATOMIC_ACQUIRE) == 0)
+        if (overlay_is_empty(overlay))
                 return -ENOENT;
 
         hash = XXH3_64bits(uri, uri_size);

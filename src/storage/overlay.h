@@ -33,6 +33,9 @@ struct overlay_put *overlay_put_of(struct storage_change *change);
 void overlay_add(struct overlay *overlay, struct overlay_put *put);
 void overlay_drop(struct overlay *overlay, struct overlay_put *put);
 
+/* There are none: no lookup would find one. Any thread. */
+bool overlay_is_empty(const struct overlay *overlay);
+
 /* Calls visit with the newest of the URI's puts, which is valid until visit returns, and returns what it returns.
  * -ENOENT: there is none. Any thread. */
 int overlay_find(struct overlay *overlay,

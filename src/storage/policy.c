@@ -7,8 +7,8 @@
 #include "heat.h"
 #include "macro.h"
 
-#define FREQUENCY_MAX UINT64_C(3) /* S3-FIFO counts no further */
-#define LEFT_BITS     2 /* ... and what is left of it is kept in the lowest bits of a position in MAIN */
+#define FREQUENCY_MAX POLICY_FIFO_HITS_MAX
+#define LEFT_BITS     2 /* what is left of it is kept in the lowest bits of a position in MAIN */
 
 struct policy {
         enum storage_policy kind;

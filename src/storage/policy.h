@@ -39,6 +39,9 @@ enum policy_queue {
         POLICY_QUEUES,
 };
 
+#define POLICY_FIFO_HITS_MAX \
+        UINT64_C(3) /* S3-FIFO counts no further, and does not care when the last one was */
+
 struct policy_place {
         enum policy_queue queue;
         uint64_t position;

@@ -207,6 +207,32 @@ int storage_get(struct storage *storage,
                 const struct storage_etag *known,
                 struct storage_object *object);
 
+/* What the hot table has of an object, its body among it, where it is there. */
+struct storage_view {
+        const struct storage_info *info; /* but for hits and used_usec */
+        const uint8_t *metadata, *body;
+        size_t metadata_size;
+
+        /* private */
+        struct storage *storage;
+        struct epoch_slot *slot;
+        struct hot_entry *entry;
+        uint64_t used_usec;
+};
+
+/* The short way of storage_get() for an object that is small and hot, without a copy of it: true when it is found with
+ * a body of at most body_max bytes, or one that has no file, and has not expired. What *ret names is good until
+ * storage_view_end(), which has to follow soon, on the same thread, and without waiting for anything. now_usec:
+ * CLOCK_REALTIME, not more than a second behind. false: storage_get() may say more; that uri is none, for one. */
+bool storage_view_begin(struct storage *storage,
+                        const void *uri,
+                        size_t uri_size,
+                        uint64_t body_max,
+                        uint64_t now_usec,
+                        struct storage_view *ret);
+/* is_hit: it counts as a get. */
+void storage_view_end(const struct storage_view *view, bool is_hit);
+
 /* Whoever reads a body from the file that storage_get() opened says so when the disk can't (an errno), and when it
  * can (0; nothing is to be said of what is in memory). Any thread. */
 void storage_note_body_read(

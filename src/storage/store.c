@@ -341,10 +341,6 @@ static int open_store(struct storage *storage, const struct storage_config *conf
                         storage_tell(storage, STORAGE_EVENT_CACHE_UNUSABLE, NULL, 0, r);
         }
 
-        r = usage_new(&storage->usage);
-        if (r < 0)
-                return r;
-
         r = set_first_limits(storage, &config->limits);
         if (r < 0)
                 return r;
@@ -353,7 +349,11 @@ static int open_store(struct storage *storage, const struct storage_config *conf
         if (r < 0)
                 return r;
 
-        r = hot_new(&storage->hot, config->cache_size, storage->hooks.hot_hash);
+        r = hot_new(&storage->hot, config->cache_size, storage->accounts->seed, storage->hooks.hot_hash);
+        if (r < 0)
+                return r;
+
+        r = usage_new(&storage->usage, hot_epoch(storage->hot));
         if (r < 0)
                 return r;
 
@@ -469,7 +469,7 @@ void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
                 to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 
         accounts_get_pinned(storage->accounts, &ret->pinned_objects, &ret->pinned_bytes);
-        for (size_t i = 0; i < THREAD_SLOTS; i++) {
+        for (size_t i = 0; i < EPOCH_SLOTS; i++) {
                 const struct tally *tally = &storage->tallies[i];
 
                 ret->gets += __atomic_load_n(&tally->gets, __ATOMIC_RELAXED);

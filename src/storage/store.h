@@ -58,7 +58,7 @@ int storage_init_with_hooks(struct storage **ret,
 /* Objects that were found damaged of late: each is told of once. */
 #define DAMAGED_MAX 64
 
-/* What a get counts, where other threads' gets count elsewhere. Each number atomic. */
+/* What gets with one place in the epoch count. Each number atomic. */
 struct tally {
         uint64_t gets, hits, hot_hits, hot_misses;
 } __attribute__((aligned(64)));
@@ -99,7 +99,7 @@ struct storage {
         struct hot *hot;
         struct resident *resident;
         bool check_on_fill; /* atomic */
-        struct tally tallies[THREAD_SLOTS];
+        struct tally tallies[EPOCH_SLOTS];
 
         pthread_mutex_t damaged_mutex;
         uint64_t damaged[DAMAGED_MAX];
@@ -117,6 +117,9 @@ static inline void storage_note_progress(struct storage *storage) {
         if (storage->on_progress)
                 storage->on_progress(storage->userdata);
 }
+
+/* Adds the gets that are not written yet to *info. Any thread. */
+void storage_add_usage(struct storage *storage, struct storage_info *info);
 
 /* An object can't be served as it was stored. Tells so, once, and removes it if generation is not 0 and still
  * its own. Any thread. */

@@ -260,6 +260,62 @@ static void test_names(void) {
         g_assert_cmpstr(proto_status_name(0xffff), ==, "unknown");
 }
 
+/* The short ways say what the long ones say. */
+static void test_plain(void) {
+        struct proto_message get = full(PROTO_GET), reply = full(PROTO_GET | PROTO_REPLY), decoded;
+        uint8_t p[256], q[256];
+        struct proto_plain_get plain;
+        unsigned n_plain = 0;
+        const char *what;
+        size_t size;
+
+        get.has = H(URI);
+        get.uri = (struct proto_bytes){ (const uint8_t *) "a/uri", 5 };
+        get.head.mode = OP_COPY;
+        size = (size_t) proto_message_encode(&get, p, sizeof(p));
+        g_assert_true(proto_plain_get_decode(p, size, &plain));
+
+        /* Each byte with each value. */
+        for (size_t i = 4; i < size; i++)
+                for (unsigned value = 0; value < 256; value++) {
+                        memcpy(q, p, size);
+                        q[i] = (uint8_t) value;
+                        if (!proto_plain_get_decode(q, size, &plain))
+                                continue;
+
+                        n_plain++;
+                        if (memchr(plain.uri.data, 0, plain.uri.size))
+                                continue;
+                        g_assert_cmpint(proto_message_decode(q, size, &decoded, &what), ==, 0);
+                        g_assert_cmpuint(decoded.head.type, ==, PROTO_GET);
+                        g_assert_cmpuint(decoded.has, ==, H(URI));
+                        g_assert_cmpuint(decoded.head.flags, ==, 0);
+                        g_assert_cmpuint(decoded.head.id, ==, plain.id);
+                        g_assert_cmpuint(decoded.head.mode, ==, plain.mode);
+                        g_assert_true(decoded.uri.data == plain.uri.data);
+                        g_assert_cmpuint(decoded.uri.size, ==, plain.uri.size);
+                }
+        g_assert_cmpuint(n_plain, >, 12 * 255); /* those of the id and the URI at least */
+
+        for (size_t i = 0; i < size; i++)
+                g_assert_false(proto_plain_get_decode(p, i, &plain));
+        get.has |= H(STALE_OK);
+        size = (size_t) proto_message_encode(&get, p, sizeof(p));
+        g_assert_false(proto_plain_get_decode(p, size, &plain));
+
+        for (unsigned with_metadata = 0; with_metadata < 2; with_metadata++) {
+                reply.has = H(INFO) | (with_metadata ? H(METADATA) : 0);
+                reply.info = (struct proto_info){ { 1, 2, 3 }, 4, 5, 6, 7 };
+                if (!with_metadata)
+                        reply.metadata.size = 0;
+                size = (size_t) proto_message_encode(&reply, p, sizeof(p));
+                g_assert_cmpuint(proto_plain_reply_size(reply.metadata.size), ==, size);
+                proto_plain_reply_encode(q, reply.head.id, &reply.info, reply.metadata, reply.head.body_size);
+                g_assert_cmpmem(q, size, p, size);
+                reply = full(PROTO_GET | PROTO_REPLY);
+        }
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/protocol/fields", test_fields);
@@ -268,5 +324,6 @@ int main(int argc, char **argv) {
         harness_add("/protocol/uri", test_uri);
         harness_add("/protocol/blocks", test_blocks);
         harness_add("/protocol/names", test_names);
+        harness_add("/protocol/plain", test_plain);
         return g_test_run();
 }

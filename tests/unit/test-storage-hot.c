@@ -57,6 +57,77 @@ static void open_shelf(struct shelf *shelf) {
         assert_hits(shelf, UINT64_MAX, 0);
 }
 
+static bool view(struct shelf *shelf, const char *uri, uint64_t body_max, bool is_hit) {
+        struct storage_view view;
+        g_autofree uint8_t *bytes = make_bytes(1, 10000);
+
+        if (!storage_view_begin(shelf->storage, uri, strlen(uri), body_max, clock_usec(CLOCK_REALTIME),
+                                &view))
+                return false;
+
+        g_assert_cmpuint(view.metadata_size, ==, 0);
+        g_assert_cmpmem(view.body, view.info->size, bytes, 10000);
+        storage_view_end(&view, is_hit);
+        return true;
+}
+
+/* What is hot is seen in its place, and counted as any get. */
+static void test_view(void) {
+        g_autofree char *uri = g_strnfill(STORAGE_URI_MAX, 'u');
+        struct storage_info info;
+        struct shelf shelf;
+
+        open_shelf(&shelf);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_ok(put_seeded(&shelf, uri, 1, 10000, NULL));
+                g_assert_false(view(&shelf, uri, UINT64_MAX, true));
+                assert_got(&shelf, uri, 1, 10000, UINT64_MAX, false);
+                assert_got(&shelf, uri, 1, 10000, UINT64_MAX, true);
+                g_assert_true(view(&shelf, uri, 10000, true));
+                g_assert_true(view(&shelf, uri, UINT64_MAX, false));
+                g_assert_false(view(&shelf, uri, 9999, true));
+                g_assert_false(view(&shelf, "", UINT64_MAX, true));
+                assert_hits(&shelf, 1, 2);
+                assert_ok(storage_get_info(shelf.storage, uri, strlen(uri), &info, NULL, NULL));
+                g_assert_cmpuint(info.hits, ==, 3);
+                g_assert_cmpuint(info.used_usec, >=, info.stored_usec);
+
+                strcpy(uri, "short");
+        }
+        assert_ok(storage_set_cache_size(shelf.storage, 0));
+        g_assert_false(view(&shelf, uri, UINT64_MAX, true));
+        shelf_destroy(&shelf);
+}
+
+/* What expires soon is left to who looks at the clock. */
+static void test_view_expiry(void) {
+        static const unsigned ttl_msec[] = { 500, 60000 };
+        struct shelf shelf;
+
+        open_shelf(&shelf);
+        for (size_t i = 0; i < G_N_ELEMENTS(ttl_msec); i++) {
+                _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
+                g_autofree uint8_t *bytes = make_bytes(1, 10000);
+                struct storage_change change = {
+                        .kind = STORAGE_PUT, .uri = "soon", .uri_size = 4, .ttl_msec = ttl_msec[i]
+                };
+
+                assert_ok(storage_upload_new(shelf.storage, 10000, &upload));
+                assert_ok(storage_upload_write(upload, bytes, 10000));
+                assert_ok(storage_upload_finish(upload));
+                change.upload = upload;
+                assert_ok(storage_change_wait(shelf.storage, &change));
+                for (unsigned n = 0; n < 2; n++) {
+                        _cleanup_object_ struct storage_object object = STORAGE_OBJECT_INIT;
+
+                        object.body_max = UINT64_MAX;
+                        (void) get(&shelf, "soon", 0, &object);
+                }
+                g_assert_true(view(&shelf, "soon", UINT64_MAX, true) == (ttl_msec[i] > 1000));
+        }
+        shelf_destroy(&shelf);
+}
+
 static void test_heat(void) {
         struct shelf shelf;
 
@@ -189,7 +260,7 @@ static void test_suspended(void) {
         uint64_t hash, before, within;
         struct hot_found ret;
 
-        assert_ok(hot_new(&hot, 32 << 20, NULL));
+        assert_ok(hot_new(&hot, 32 << 20, 1, NULL));
         hash = hot_hash(hot, "a", 1);
         object.info.etag.generation = 1;
 
@@ -691,6 +762,8 @@ static void test_scan(void) {
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/hot/heat", test_heat);
+        harness_add("/storage/hot/view", test_view);
+        harness_add("/storage/hot/view-expiry", test_view_expiry);
         harness_add("/storage/hot/changes", test_changes);
         harness_add("/storage/hot/suspended", test_suspended);
         harness_add("/storage/hot/expiry", test_expiry);

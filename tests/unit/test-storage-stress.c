@@ -34,6 +34,8 @@
         X(storage_visit_namespaces)       \
         X(storage_object_done)            \
         X(storage_get)                    \
+        X(storage_view_begin)             \
+        X(storage_view_end)               \
         X(storage_note_body_read)         \
         X(storage_open_original)          \
         X(storage_get_fd)                 \
@@ -263,6 +265,28 @@ static void do_get(struct worker *worker, unsigned uri) {
                 check_state(worker, uri, known, &object->info);
         if (r == 1)
                 g_assert_cmpuint(object->info.etag.generation, ==, etag.generation);
+}
+
+/* What is hot, got until it is. */
+static void do_view(struct worker *worker, unsigned uri) {
+        struct storage_object *object = &worker->object;
+        const char *name = worker->stress->uris[uri];
+        struct storage_view view;
+        uint64_t known;
+
+        for (unsigned i = 0; i < 2; i++) {
+                object->body_max = UINT64_MAX;
+                (void) CALL(storage_get, worker->storage, name, strlen(name), STORAGE_GET_OPEN, NULL, object);
+        }
+
+        known = know(worker->stress, uri);
+        if (!CALL(storage_view_begin, worker->storage, name, strlen(name), UINT64_MAX,
+                  clock_usec(CLOCK_REALTIME), &view))
+                return;
+        check_state(worker, uri, known, view.info);
+        g_assert_cmpuint(view.metadata_size, ==, 3);
+        check_body(uri, view.body, view.info->size, view.info);
+        CALL(storage_view_end, &view, g_rand_boolean(worker->rand));
 }
 
 static void do_object_done(struct worker *worker, unsigned uri) {
@@ -702,6 +726,7 @@ static const struct {
 } operations[] = {
         { do_get, 40 },
         { do_object_done, 5 },
+        { do_view, 20 },
         { do_get_fd, 10 },
         { do_get_mmap, 16 },
         { do_get_info, 10 },

@@ -94,7 +94,7 @@ static void check_hot(const char *name) {
 
         fit_to_hot(trace);
         run->got = STORAGE_OBJECT_INIT;
-        assert_ok(hot_new(&run->hot, 12 << 20, NULL));
+        assert_ok(hot_new(&run->hot, 12 << 20, 1, NULL));
         ratios = trace_run(trace, get_hot, put_hot, run);
         hot_count(run->hot, &bytes, &objects);
         lru = trace_run_textbook(trace, STORAGE_POLICY_LRU, bytes);

@@ -567,37 +567,53 @@ static void test_hits(void) {
         shelf_destroy(&shelf);
 }
 
-/* Counts are seen while they are being written, and only once. */
-static void test_usage(void) {
-        struct key key = { .size = 3, .data = "uri" };
-        struct storage_info info = { .etag.generation = 17 };
-        struct usage *usage;
-        size_t shard = 17 % USAGE_SHARDS;
+static void count_usage(struct usage *usage,
+                        struct epoch *epoch,
+                        uint64_t generation,
+                        uint64_t now_usec,
+                        bool first) {
+        struct epoch_slot *slot = epoch_enter(epoch);
 
-        assert_ok(usage_new(&usage));
-        g_assert_true(usage_count(usage, key.data, key.size, 1, 5, &info));
-        g_assert_false(usage_count(usage, key.data, key.size, 1, 4,
-                                   &(struct storage_info){ .etag.generation = 17 }));
-        g_assert_cmpuint(info.hits, ==, 1);
+        g_assert_cmpint(usage_count(usage, slot, "uri", 3, 1, generation, now_usec), ==, first);
+        epoch_leave(slot);
+}
+
+static void assert_usage(struct usage *usage, uint64_t generation, uint64_t hits, uint64_t used_usec) {
+        struct storage_info info = { .etag.generation = generation };
+
+        usage_add(usage, &info);
+        g_assert_cmpuint(info.hits, ==, hits);
+        g_assert_cmpuint(info.used_usec, ==, used_usec);
+}
+
+/* Counts are seen while they are being written, and only once; those of another place in the epoch too. */
+static void test_usage(void) {
+        g_autofree struct epoch *epoch = g_aligned_alloc0(1, sizeof(*epoch), 64);
+        struct epoch_slot *held;
+        struct usage *usage;
+        size_t shard;
+
+        epoch->now = EPOCH_FIRST;
+        assert_ok(usage_new(&usage, epoch));
+        held = epoch_enter(epoch);
+        shard = epoch_index(epoch, held) * USAGE_TABLES + 17 % USAGE_TABLES;
+        g_assert_true(usage_count(usage, held, "uri", 3, 1, 17, 5));
+        count_usage(usage, epoch, 17, 4, false);
+        epoch_leave(held);
+        assert_usage(usage, 17, 2, 5);
+
         g_assert_cmpuint(usage_begin(usage, 0), ==, 0);
         g_assert_cmpuint(usage_begin(usage, shard), ==, 1);
-        info = (struct storage_info){ .etag.generation = 17 };
-        g_assert_true(usage_count(usage, key.data, key.size, 1, 3, &info));
-        g_assert_cmpuint(info.hits, ==, 3);
-        g_assert_cmpuint(info.used_usec, ==, 5);
+        count_usage(usage, epoch, 17, 3, true);
+        assert_usage(usage, 17, 3, 5);
         usage_end(usage, shard);
-        info = (struct storage_info){ .etag.generation = 17 };
-        usage_add(usage, &info);
-        g_assert_cmpuint(info.hits, ==, 1);
+        assert_usage(usage, 17, 2, 4);
 
         /* However many objects are got, the memory is bounded, and who is counted stays counted. */
         for (uint64_t i = 1; i < 100000; i++)
-                (void) usage_count(usage, key.data, key.size, 1, 6,
-                                   &(struct storage_info){ .etag.generation = i });
-        info = (struct storage_info){ .etag.generation = 17 };
-        (void) usage_count(usage, key.data, key.size, 1, 6, &info);
-        g_assert_cmpuint(info.hits, ==, 3);
-        g_assert_cmpuint(usage_begin(usage, 1 - shard), <, 1024);
+                count_usage(usage, epoch, i, 6, false);
+        assert_usage(usage, 17, 3, 6);
+        g_assert_cmpuint(usage_begin(usage, shard), <, 1024);
         usage_free(usage);
 }
 
