@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Clients that provoke errors, a hundred thousand of them: what the journal gets, and that it says what it left out."""
+
+import pathlib
+import re
+import socket
+import sys
+import time
+
+import container
+import tap
+
+container.enter_namespaces()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+
+from host import Host, wait_until  # noqa: E402, pylint: disable=wrong-import-position
+import wire  # noqa: E402, pylint: disable=wrong-import-position
+
+LINES_PER_SECOND = 10
+DROPPED, REFUSED = "453a12e1b7f54dcea50018ff8014277f", "2824a9bdabb442678e006363d684e326"
+NO_ROOM, DAMAGED = "9579859678e0448f9c5b9edfabc84823", "07ec3634690b4c95a13dedaf47b6e3ac"
+N_DROPPED, N_REFUSED, N_DAMAGED = 10_000, 10_000, 200
+N_REQUESTS = 80_000
+BATCH = 100
+PART_SECONDS = 4  # of a cause's interval: another of its messages may be written then
+SETTINGS = """\
+[Namespace tiny]
+Prefix=tiny/
+MaxBytes=1
+Evict=no
+"""
+LIMIT = "[Server]\nMaxConnectionsPerUser=2\n"
+
+
+def entries(host, message_id):
+    return host.journal("--unit=objmapper.service", f"MESSAGE_ID={message_id}")
+
+
+def told(host, message_id):
+    """How many errors the entries of a kind stand for: themselves, and those that they say were not logged."""
+    found = entries(host, message_id)
+    return len(found) + sum(int(match[1]) for entry in found
+                            if (match := re.search(r"\((\d+) more were not logged\)", entry["MESSAGE"])))
+
+
+def are_gone(host):
+    """All sessions but that of the asking user, who is another one."""
+    return re.search("^sessions 1$", host.ctl("stats", user="reader").stdout, re.MULTILINE)
+
+
+def drop(path):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        peer.sendall(b"\xff" * 64)  # a head whose size is impossible
+        while peer.recv(4096):
+            pass
+
+
+def refuse(path):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        while peer.recv(4096):
+            pass
+
+
+def test_flood(host):
+    host.path("/etc/objmapper/objmapper.conf.d").mkdir(parents=True, exist_ok=True)
+    host.path("/etc/objmapper/objmapper.conf.d/flood.conf").write_text(SETTINGS)
+    host.start_again()
+    host.run("sh", "-c", f"mkdir /root/bodies; for i in $(seq {N_DAMAGED}); do head -c 20000 /dev/zero >/root/bodies/$i; done")
+    host.ctl("put", "--recursive", "/root/bodies", "damaged/")
+    host.run("find", "/var/lib/objmapper/blobs", "-type", "f", "-exec", "truncate", "-s", "10", "{}", "+")
+    reader, publisher = (str(host.path(f"/run/objmapper/{name}.sock")) for name in ("objmapper", "publish"))
+
+    for _ in range(N_DROPPED):
+        drop(reader)
+    wait_until(lambda: are_gone(host))
+    host.configure("limit", LIMIT)
+    with wire.Peer(reader) as peer, wire.Peer(publisher) as writer:
+        for _ in range(N_REFUSED):
+            refuse(reader)
+        # Wrong verbs, bad requests, no object; no room; damage.
+        wrong = [(peer, lambda id_: wire.frame(wire.REMOVE, id_, wire.uri("x")), b""),
+                 (peer, lambda id_: wire.frame(wire.GET, id_), b""),
+                 (peer, lambda id_: wire.frame(wire.GET, id_, wire.uri("absent")), b""),
+                 (writer, lambda id_: wire.frame(wire.PUT, id_, wire.uri("tiny/x"), body_size=10), b"x" * 10)]
+        for to, make, body in wrong:
+            for _ in range(N_REQUESTS // len(wrong) // BATCH):
+                to.send(b"".join(make(to.new_id()) + body for _ in range(BATCH)))
+                for _ in range(BATCH):
+                    assert to.receive().status != wire.OK
+        for i in range(1, N_DAMAGED + 1):
+            assert peer.ask(wire.GET, wire.uri(f"damaged/{i}")).status != wire.OK
+
+    # The next of its kind says how many there were in between.
+    time.sleep(PART_SECONDS)
+    drop(reader)
+    wait_until(lambda: are_gone(host))
+    with wire.Peer(reader), wire.Peer(publisher):
+        refuse(reader)
+    wait_until(lambda: told(host, DROPPED) == N_DROPPED + 1)
+    wait_until(lambda: told(host, REFUSED) == N_REFUSED + 1)
+    assert len(entries(host, NO_ROOM)) == 1  # in ten minutes
+    assert 1 <= len(entries(host, DAMAGED)) < 20
+
+    times = sorted(int(entry["__REALTIME_TIMESTAMP"]) for entry in host.journal("_COMM=objmapperd"))
+    most = max(sum(begin <= moment < begin + 1_000_000 for moment in times) for begin in times)
+    print(f"# {len(times)} lines, at most {most} in a second")
+    assert most <= LINES_PER_SECOND, times
+
+
+with Host() as machine:
+    tap.run(globals(), machine, on_failure=machine.tell)
