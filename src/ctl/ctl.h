@@ -62,6 +62,8 @@ struct arguments {
         bool null_ends;
         bool json;
         bool http;
+        uint64_t interval_usec; /* 0: not given */
+        uint64_t screens;       /* top --batch; 0: not given */
 
         bool repair;
         uint64_t rate; /* bytes a second; 0: not given */
@@ -95,6 +97,7 @@ int verb_metrics(struct ctl *ctl);
 int verb_namespaces(struct ctl *ctl);
 int verb_reload(struct ctl *ctl);
 int verb_flush(struct ctl *ctl);
+int verb_top(struct ctl *ctl);
 
 /* put --recursive: everything below the first operand, as objects that begin with the second. */
 int put_tree(struct ctl *ctl);

@@ -74,6 +74,9 @@ static const struct verb verbs[] = {
           "and\n"
           "whom polkit permits; over D-Bus.",
           0, 0, false, verb_flush },
+        { "top", "", "Show what the daemon does, again and again",
+          "On a terminal: q ends it, space asks the daemon at once. It waits for a daemon that restarts.", 0,
+          0, false, verb_top },
 };
 
 enum verb_bit {
@@ -95,7 +98,8 @@ enum verb_bit {
         NAMESPACES = 1U << 15,
         RELOAD = 1U << 16,
         FLUSH = 1U << 17,
-        GLOBAL = 1U << 18,
+        TOP = 1U << 18,
+        GLOBAL = 1U << 19,
 };
 
 enum option_id {
@@ -124,6 +128,8 @@ enum option_id {
         OPTION_HTTP,
         OPTION_REPAIR,
         OPTION_RATE,
+        OPTION_INTERVAL,
+        OPTION_BATCH,
 };
 
 static const struct option_entry {
@@ -156,6 +162,9 @@ static const struct option_entry {
           "move what is wrong to quarantine, and correct the rest" },
         { OPTION_RATE, VERIFY, 0, "rate", "BYTES",
           "read at most BYTES a second: 10M, 1G (the default is 64M)" },
+        { OPTION_INTERVAL, TOP, 'i', "interval", "TIME",
+          "how often to ask the daemon: 2s, 500ms; 100ms at least" },
+        { OPTION_BATCH, TOP, 'b', "batch", "N", "write N times plain text, and no keys" },
         { OPTION_JSON, STATS | NAMESPACES, 0, "json", NULL, "as JSON" },
         { OPTION_VERBOSE, GET | PUT | EXPORT | IMPORT, 'v', "verbose", NULL,
           "say on standard error what was done, and how" },
@@ -304,6 +313,14 @@ static int set_option(struct arguments *a, const struct option_entry *option, co
         case OPTION_RATE:
                 if (parse_bytes(value, &a->rate) < 0 || a->rate == 0)
                         return bad_value(option, value, "a number of bytes such as 500K, 10M or 1G");
+                break;
+        case OPTION_INTERVAL:
+                if (parse_time(value, &a->interval_usec) < 0 || a->interval_usec < 100000)
+                        return bad_value(option, value, "a time from 100ms on, such as 500ms or 2s");
+                break;
+        case OPTION_BATCH:
+                if (parse_number(value, &a->screens) < 0 || a->screens == 0)
+                        return bad_value(option, value, "a number from 1 on");
                 break;
         case OPTION_HELP:
         case OPTION_VERSION:

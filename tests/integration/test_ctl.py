@@ -28,7 +28,7 @@ import tap
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 VERBS = ("get", "put", "stat", "set-meta", "rm", "purge", "ls", "stats", "export", "import",
-         "pin", "unpin", "verify", "cat-config", "metrics", "namespaces")
+         "pin", "unpin", "verify", "cat-config", "metrics", "namespaces", "top")
 LARGE = bytes(range(256)) * 4096 * 5  # has a file of its own in the store
 MODES = ("fdpass", "copy", "splice", "auto")
 

@@ -29,7 +29,7 @@ _objmapperctl() {
                 --socket | --publish-socket | --instance)
                         where+=("$word" "${words[++i]}")
                         ;;
-                --timeout | --output | --mode | --range | --meta | --ttl | --if-generation | -[omrM]) ((++i)) ;;
+                --timeout | --output | --mode | --range | --meta | --ttl | --if-generation | --rate | --interval | --batch | -[omrMib]) ((++i)) ;;
                 -*) ;;
                 *)
                         if [[ $verb ]]; then
@@ -58,7 +58,7 @@ _objmapperctl() {
                 mapfile -t COMPREPLY < <(compgen -W "fdpass copy splice auto" -- "$cur")
                 return
                 ;;
-        --timeout | --range | -r | --meta | -M | --ttl | --if-generation | --instance | --rate)
+        --timeout | --range | -r | --meta | -M | --ttl | --if-generation | --instance | --rate | --interval | -i | --batch | -b)
                 return
                 ;;
         esac
