@@ -163,7 +163,6 @@ void worker_run_once(struct worker *worker, int timeout_msec) {
         int n = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, worker->turns ? 0 : timeout_msec);
 
         worker->now_usec = clock_usec(CLOCK_MONOTONIC);
-        worker->wall_usec = clock_usec(CLOCK_REALTIME_COARSE);
 
         for (int i = 0; i < n; i++) {
                 struct session *session = events[i].data.ptr;

@@ -42,7 +42,7 @@ struct worker {
         sd_event_source *sweep; /* looks for deadlines that passed */
         uint64_t sweep_interval_usec;
         uint64_t now_usec;  /* CLOCK_MONOTONIC, when this turn began */
-        uint64_t wall_usec; /* CLOCK_REALTIME_COARSE, likewise */
+        uint64_t wall_usec; /* CLOCK_REALTIME_COARSE, when the session's turn began */
 
         struct rules_view rules;
 

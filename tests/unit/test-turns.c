@@ -7,8 +7,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "bytes.h"
+#include "clock.h"
 #include "harness.h"
 #include "log.h"
 #include "protocol.h"
@@ -247,10 +250,56 @@ static void test_small_among_bulk(void) {
         }
 }
 
+static uint16_t receive_status(int fd) {
+        uint8_t data[4096];
+        struct proto_message message;
+        const char *what;
+        ssize_t n = recv(fd, data, sizeof(data), MSG_DONTWAIT);
+
+        g_assert_cmpint(n, >=, PROTO_HEAD_FIXED);
+        assert_ok(proto_message_decode(data, load_le32(data), &message, &what));
+        return message.head.status;
+}
+
+/* A turn that comes late in a long round knows what expired meanwhile. */
+static void test_late_turn(void) {
+        _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
+        struct storage_change change = {
+                .kind = STORAGE_PUT, .uri = "soon", .uri_size = 4, .ttl_msec = 2500
+        };
+        struct storage_stats stats;
+        struct scene scene;
+
+        set_scene(&scene, 0);
+        assert_ok(storage_set_cache_size(scene.storage, 16 << 20));
+        storage_set_expired_keep(scene.storage, UINT64_MAX);
+        assert_ok(storage_upload_new(scene.storage, 4, &upload));
+        assert_ok(storage_upload_write(upload, "body", 4));
+        assert_ok(storage_upload_finish(upload));
+        change.upload = upload;
+        assert_ok(storage_change_wait(scene.storage, &change));
+
+        for (unsigned i = 0; i < 3; i++) {
+                send_get(scene.publisher, "soon", OP_COPY);
+                worker_run_once(scene.worker, 0);
+                g_assert_cmpuint(receive_status(scene.publisher), ==, PROTO_OK);
+        }
+        storage_get_stats(scene.storage, &stats);
+        g_assert_cmpuint(stats.hot_objects, ==, 1);
+
+        while (clock_usec(CLOCK_REALTIME) <= change.info.expires_usec)
+                g_usleep(1000);
+        send_get(scene.publisher, "soon", OP_COPY);
+        session_turn(scene.worker->sessions, EPOLLIN);
+        g_assert_cmpuint(receive_status(scene.publisher), ==, PROTO_EXPIRED);
+        strike_scene(&scene);
+}
+
 int main(int argc, char *argv[]) {
         (void) signal(SIGPIPE, SIG_IGN); /* as the daemon does: splice() to who left raises it */
         g_test_init(&argc, &argv, NULL);
         harness_add("/turns/puts-among-gets", test_puts_among_gets);
         harness_add("/turns/small-among-bulk", test_small_among_bulk);
+        harness_add("/turns/late-turn", test_late_turn);
         return g_test_run();
 }
