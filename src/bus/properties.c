@@ -189,7 +189,8 @@ static void deliver_writes(struct mail *mail) {
         struct properties *properties = container_of(mail, struct properties, mail);
         bool was_writable = properties->write_error == 0;
 
-        __atomic_store_n(&properties->is_posted, false, __ATOMIC_SEQ_CST);
+        /* Sees all that was said by those who found it posted. */
+        (void) __atomic_exchange_n(&properties->is_posted, false, __ATOMIC_SEQ_CST);
         properties->write_error = storage_get_write_error(properties->storage);
         if (!properties->bus || (properties->write_error == 0) == was_writable)
                 return;

@@ -119,7 +119,7 @@ static struct usage_table *begin_counting(struct usage *usage, size_t place, str
                 return NULL;
 
         (void) __atomic_fetch_or(&usage->places_used, UINT64_C(1) << place, __ATOMIC_SEQ_CST);
-        __atomic_store_n(&shard->counting, table, __ATOMIC_RELEASE);
+        __atomic_store_n(&shard->counting, table, __ATOMIC_SEQ_CST);
         return table;
 }
 
@@ -145,8 +145,9 @@ bool usage_count(struct usage *usage,
                         __atomic_store_n(&entry->used_usec, now_usec, __ATOMIC_RELAXED);
         }
 
-        return !__atomic_load_n(&usage->is_counting, __ATOMIC_RELAXED) &&
-               !__atomic_exchange_n(&usage->is_counting, true, __ATOMIC_RELAXED);
+        /* In the order of usage_begin(): who finds it set is in a table that will be found there. */
+        return !__atomic_load_n(&usage->is_counting, __ATOMIC_SEQ_CST) &&
+               !__atomic_exchange_n(&usage->is_counting, true, __ATOMIC_SEQ_CST);
 }
 
 void usage_add(struct usage *usage, struct storage_info *info) {
@@ -170,10 +171,10 @@ size_t usage_begin(struct usage *usage, size_t i) {
 
         /* Before the tables are taken: a get that comes later starts the next round. */
         if (i == 0)
-                __atomic_store_n(&usage->is_counting, false, __ATOMIC_RELAXED);
+                __atomic_store_n(&usage->is_counting, false, __ATOMIC_SEQ_CST);
 
         assert(!shard->writing);
-        table = __atomic_load_n(&shard->counting, __ATOMIC_ACQUIRE);
+        table = __atomic_load_n(&shard->counting, __ATOMIC_SEQ_CST);
         if (!table)
                 return 0;
 
