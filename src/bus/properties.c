@@ -147,21 +147,19 @@ GETTER(get_writable) {
         return sd_bus_message_append(reply, "b", (properties_of(userdata))->write_error == 0);
 }
 
-static int append_stat(sd_bus_message *reply, const struct properties *properties, size_t offset) {
+static struct storage_stats stats_of(void *userdata) {
         struct storage_stats stats;
-        uint64_t value;
 
-        storage_get_stats(properties->storage, &stats);
-        memcpy(&value, (const char *) &stats + offset, sizeof(value));
-        return sd_bus_message_append(reply, "t", value);
+        storage_get_stats(properties_of(userdata)->storage, &stats);
+        return stats;
 }
 
 GETTER(get_objects) {
-        return append_stat(reply, properties_of(userdata), offsetof(struct storage_stats, objects));
+        return sd_bus_message_append(reply, "t", stats_of(userdata).objects);
 }
 
 GETTER(get_bytes) {
-        return append_stat(reply, properties_of(userdata), offsetof(struct storage_stats, bytes));
+        return sd_bus_message_append(reply, "t", stats_of(userdata).bytes);
 }
 
 GETTER(get_sessions) {
