@@ -263,7 +263,7 @@ static uint16_t receive_status(int fd) {
 
 /* A turn that comes late in a long round knows what expired meanwhile. */
 static void test_late_turn(void) {
-        _cleanup_(storage_upload_freep) struct storage_upload *upload = NULL;
+        struct storage_upload *upload = NULL;
         struct storage_change change = {
                 .kind = STORAGE_PUT, .uri = "soon", .uri_size = 4, .ttl_msec = 2500
         };
@@ -278,6 +278,7 @@ static void test_late_turn(void) {
         assert_ok(storage_upload_finish(upload));
         change.upload = upload;
         assert_ok(storage_change_wait(scene.storage, &change));
+        storage_upload_free(upload);
 
         for (unsigned i = 0; i < 3; i++) {
                 send_get(scene.publisher, "soon", OP_COPY);
