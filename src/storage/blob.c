@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "folder.h"
 #include "macro.h"
+#include "opened.h"
 
 #define FOLDER_DIGITS 13
 #define NAME_DIGITS   16
@@ -96,6 +97,19 @@ static int empty_folder(int fd) {
         return r;
 }
 
+/* As openat(), but only when the kernel has all of the path in memory; else EAGAIN. */
+static int open_cached(int dir_fd, const char *path, int flags) {
+        struct open_how how = { .flags = (uint64_t) flags, .resolve = RESOLVE_CACHED };
+
+        return (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+}
+
+static bool can_open_cached(int dir_fd) {
+        _cleanup_close_ int fd = open_cached(dir_fd, ".", O_PATH | O_CLOEXEC);
+
+        return fd >= 0 || errno == EAGAIN;
+}
+
 int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
         _cleanup_close_ int staging_fd = -EBADF;
         bool needs_staging;
@@ -108,6 +122,12 @@ int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
                 return blobs->fd;
 
         blobs->is_remote = is_remote(blobs->fd);
+        if (!can_open_cached(blobs->fd)) {
+                r = opened_new(&blobs->opened);
+                if (r < 0)
+                        return r;
+        }
+
         needs_staging = no_tmpfile || !can_make_unnamed(blobs->fd);
         if (!needs_staging && faccessat(dir_fd, "staging", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return 0;
@@ -128,6 +148,7 @@ int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
 void blobs_close(struct blobs *blobs) {
         for (size_t i = 0; i < ARRAY_SIZE(blobs->folders); i++)
                 close_fdp(&blobs->folders[i].fd);
+        opened_free(TAKE_PTR(blobs->opened));
         close_fdp(&blobs->staging_fd);
         close_fdp(&blobs->view_fd);
         close_fdp(&blobs->fd);
@@ -292,24 +313,13 @@ bool blob_parse_folder(const char *name, uint64_t *ret) {
         return parse_hex(name, FOLDER_DIGITS, ret);
 }
 
-/* Only when the kernel has all of the path in memory. */
-static int open_cached(int dir_fd, const char *path, int flags) {
-        struct open_how how = { .flags = (uint64_t) flags, .resolve = RESOLVE_CACHED };
-        int fd = (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-
-        /* Where there is no such call (valgrind knows none) nothing can be said: it has to wait then. */
-        return fd >= 0 || (errno != EAGAIN && errno != ENOSYS && errno != EINVAL && errno != EPERM)
-                               ? fd
-                               : -EINPROGRESS;
-}
-
-static int open_checked(int dir_fd, const char *path, uint64_t size, int flags, bool nowait) {
+static int open_checked(int dir_fd, const char *path, uint64_t size, int flags, bool cached) {
         int all = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags;
-        _cleanup_close_ int fd = nowait ? open_cached(dir_fd, path, all) : openat(dir_fd, path, all);
+        _cleanup_close_ int fd = cached ? open_cached(dir_fd, path, all) : openat(dir_fd, path, all);
         struct stat st;
 
-        if (fd == -EINPROGRESS)
-                return fd;
+        if (fd < 0 && cached && errno == EAGAIN)
+                return -EINPROGRESS;
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size != size)
@@ -318,24 +328,34 @@ static int open_checked(int dir_fd, const char *path, uint64_t size, int flags, 
         return TAKE_FD(fd);
 }
 
-int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait) {
+static int open_body(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait) {
+        bool cached = nowait && !blobs->opened;
         char path[BLOB_PATH_MAX];
         int fd;
 
-        if (nowait && blobs->is_remote)
-                return -EINPROGRESS;
-
         blob_path(blob, path);
         if (blobs->view_fd < 0 || __atomic_load_n(&blobs->is_view_lost, __ATOMIC_RELAXED))
-                return open_checked(blobs->fd, path, size, 0, nowait);
+                return open_checked(blobs->fd, path, size, 0, cached);
 
-        fd = open_checked(blobs->view_fd, path, size, 0, nowait);
+        fd = open_checked(blobs->view_fd, path, size, 0, cached);
         if (nowait && fd == -ENOENT)
                 return -EINPROGRESS; /* to be looked into by who may wait */
         if (fd != -ENOENT || faccessat(blobs->fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return fd;
 
         return -EXDEV;
+}
+
+int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait) {
+        int fd;
+
+        if (nowait && (blobs->is_remote || (blobs->opened && !opened_is_recent(blobs->opened, blob))))
+                return -EINPROGRESS;
+
+        fd = open_body(blobs, blob, size, nowait);
+        if (fd >= 0 && blobs->opened)
+                opened_note(blobs->opened, blob);
+        return fd;
 }
 
 int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size) {
