@@ -12,6 +12,7 @@
 #include "flush.h"
 #include "log-control.h"
 #include "log.h"
+#include "macro.h"
 #include "object.h"
 #include "prefix.h"
 #include "properties.h"
@@ -21,6 +22,11 @@
 #define BUS_NAME      "org.objmapper1"
 #define BUS_PATH      "/org/objmapper1"
 #define BUS_INTERFACE "org.objmapper1.Manager"
+
+/* Messages that the bus has not taken yet: it takes none while callers leave too many answers unread. From the first
+ * on what may have a long answer is refused, from the second on nothing is answered: that could be kept here alone. */
+#define UNSENT_MAX         64U
+#define UNSENT_REFUSED_MAX 4096U
 
 struct bus {
         struct bus_config config;
@@ -209,10 +215,37 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int count_message(_unused_ sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
+/* Those of which anybody can make many, or whose answers are long. */
+static bool is_question(sd_bus_message *message) {
+        static const char *const questions[] = { "GetInfo", "List", "GetStats", "GetNamespaces" };
+
+        if (!sd_bus_message_is_method_call(message, BUS_INTERFACE, NULL))
+                return true; /* properties and introspection */
+
+        for (size_t i = 0; i < ARRAY_SIZE(questions); i++)
+                if (sd_bus_message_is_method_call(message, NULL, questions[i]))
+                        return true;
+
+        return false;
+}
+
+static int on_message(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error) {
         struct bus *bus = userdata;
+        uint64_t n_unsent;
+        int r;
 
         bus->n_messages++;
+        if (!sd_bus_message_is_method_call(message, NULL, NULL))
+                return 0;
+
+        r = sd_bus_get_n_queued_write(bus->bus, &n_unsent);
+        if (r < 0)
+                return r;
+        if (n_unsent >= UNSENT_REFUSED_MAX)
+                return 1;
+        if (n_unsent >= UNSENT_MAX && is_question(message))
+                return bus_reject(message, BUS_ERROR_BUSY, "The bus takes no answers: try again later.");
+
         return 0;
 }
 
@@ -275,7 +308,7 @@ static int connect_bus(struct bus *bus, sd_event *event) {
         if (r < 0)
                 return r;
         properties_set_bus(bus->properties, bus->bus);
-        r = sd_bus_add_filter(bus->bus, NULL, count_message, bus);
+        r = sd_bus_add_filter(bus->bus, NULL, on_message, bus);
         if (r < 0)
                 return r;
         r = log_control_add(bus->bus);
@@ -348,10 +381,14 @@ bool bus_is_busy(const struct bus *bus) {
 }
 
 void bus_release_name(struct bus *bus) {
+        uint64_t n;
+
         if (!bus || sd_bus_release_name(bus->bus, bus->name) < 0)
                 return;
 
-        while (sd_bus_process(bus->bus, NULL) > 0)
+        /* What was sent to the name came before the answer to that. What comes now was not sent to it, and there may
+         * be no end of it. */
+        while (sd_bus_get_n_queued_read(bus->bus, &n) >= 0 && n > 0 && sd_bus_process(bus->bus, NULL) > 0)
                 ;
 }
 

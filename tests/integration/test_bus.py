@@ -6,9 +6,12 @@ import pathlib
 import pwd
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
@@ -365,6 +368,60 @@ def test_changes_survive_a_stop(_, __, ___):
         daemon.start()
         for uri in acknowledged:
             assert daemon.ctl("get", uri).stdout == uri.encode()
+
+
+class Deaf:
+    """A caller that reads nothing once it is on the bus."""
+
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(address.removeprefix("unix:path="))
+        self.socket.sendall(b"\0AUTH EXTERNAL " + str(os.geteuid()).encode().hex().encode() + b"\r\n")
+        assert self.socket.recv(100).startswith(b"OK ")
+        self.socket.sendall(b"BEGIN\r\n" + self.make_call(1, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                                          "org.freedesktop.DBus", "Hello"))
+        assert self.socket.recv(1)  # what is on the bus may send
+
+    @staticmethod
+    def make_call(serial, destination, path, interface, member):
+        fields = b""
+        for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", destination)):
+            fields += bytes(-len(fields) % 8) + bytes([code, 1]) + kind + b"\0"
+            fields += struct.pack("<I", len(text)) + text.encode() + b"\0"
+        return struct.pack("<cBBBIII", b"l", 1, 0, 1, 0, serial, len(fields)) + fields + bytes(-len(fields) % 8)
+
+    def call(self, n, method):
+        self.socket.sendall(b"".join(self.make_call(2 + i, NAME, PATH, INTERFACE, method) for i in range(n)))
+
+
+def memory_of(daemon):
+    return int(re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text())[1]) << 10
+
+
+def processor_time_of(daemon):
+    return pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+
+
+def test_callers_that_read_nothing(_, __, ___):
+    """A bus with as many unread answers as it holds takes no more, and the daemon does not keep them instead."""
+    with Bus("<limit name='max_incoming_bytes'>1000000</limit>") as own, \
+            Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}) as daemon:
+        before = memory_of(daemon)
+        callers = [Deaf(own.address) for _ in range(40)]
+        for caller in callers:
+            caller.call(100, "GetStats")
+        Manager(own.address).connection.get_name_owner(NAME)  # when this is answered, the bus has them all
+        spent = -1
+        while spent != (spent := processor_time_of(daemon)):
+            time.sleep(0.3)  # until it has nothing more to do
+            assert memory_of(daemon) < before + (16 << 20)
+        for caller in callers:
+            caller.socket.close()
+        manager = Manager(own.address)
+        while manager.failure("GetInfo", "sa{sv}", "x", NONE)[0] == ERROR + "Busy":
+            pass
+        assert manager.call("GetStats", "")["sessions"] == 0
 
 
 def test_bus_goes_away(_, __, ___):

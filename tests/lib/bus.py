@@ -17,6 +17,7 @@ CONFIG = """\
   <type>system</type>
   <listen>unix:path={socket}</listen>
   <auth>EXTERNAL</auth>
+  {settings}
   <policy context="default">
     <allow user="*"/>
     <allow own="*"/>
@@ -39,6 +40,9 @@ INTERFACE = "org.objmapper1.Manager"
 class Bus:
     """with Bus() as bus: bus.address; everybody may connect, own every name and send everything"""
 
+    def __init__(self, settings=""):
+        self.settings = settings  # more of the bus's configuration
+
     def __enter__(self):
         if not shutil.which("dbus-daemon"):
             tap.skip_all("needs dbus-daemon")
@@ -47,7 +51,7 @@ class Bus:
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="objmapper-bus-", dir="/var/tmp"))
         self.base.chmod(0o755)
         self.address = f"unix:path={self.base}/bus"
-        (self.base / "bus.conf").write_text(CONFIG.format(socket=self.base / "bus"))
+        (self.base / "bus.conf").write_text(CONFIG.format(socket=self.base / "bus", settings=self.settings))
         self.process = subprocess.Popen(
             ["dbus-daemon", f"--config-file={self.base}/bus.conf", "--nofork", "--nopidfile", "--print-address"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
