@@ -62,16 +62,16 @@ static void begin_plan(struct writer *writer) {
         }
 }
 
-/* What is at a URI before the first of the changes. */
+/* What is at a URI before the first of the changes. The record's URI is in *ret_key. */
 static int look_up(struct writer *writer,
                    MDB_txn *txn,
                    const struct storage_change *change,
                    struct planned *planned,
+                   struct key *ret_key,
                    struct record *record) {
-        struct key key;
         int r;
 
-        r = dictionary_find(writer->storage->dictionary, txn, change->uri, change->uri_size, &key, record);
+        r = dictionary_find(writer->storage->dictionary, txn, change->uri, change->uri_size, ret_key, record);
         planned->hash = accounts_hash(writer->storage->accounts, change->uri, change->uri_size) | 1;
         planned->account = r >= 0 ? accounts_get(writer->storage->accounts, record->account) : NULL;
         planned->size = r >= 0 ? record->info.size : 0;
@@ -180,7 +180,8 @@ static int plan_change(struct writer *writer,
 
         if (planned->hash == 0) {
                 struct record record;
-                int r = look_up(writer, txn, change, planned, &record);
+                struct key key;
+                int r = look_up(writer, txn, change, planned, &key, &record);
 
                 if (is_refused(writer, change, r >= 0 ? &record : NULL))
                         return 0;

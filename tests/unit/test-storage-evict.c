@@ -376,6 +376,65 @@ static void test_pinned_purged(void) {
         shelf_destroy(&shelf);
 }
 
+/* What is put while a purge is under way is planned as if that was done. */
+static void test_planned_purged(void) {
+        enum { N = 1500, PUTS = 2 }; /* more than a purge removes at once */
+        static const char *const names[PUTS] = { "q/new", "p/last" };
+        struct storage_change purge = {
+                .kind = STORAGE_PURGE, .uri = "p/", .uri_size = 2, .done = count_done
+        };
+        struct storage_change puts[PUTS];
+        unsigned n_done = 0;
+        struct shelf shelf;
+
+        full_init(&shelf, 0, 0, true);
+        shelf.hooks.before_commit = hold;
+        shelf.config.limits.namespaces = &(struct storage_namespace){
+                .name = "full", .prefix = "q/", .prefix_size = 2, .objects_max = 1, .evict = true
+        };
+        shelf.config.limits.n_namespaces = 1;
+        shelf_open(&shelf);
+        for (unsigned i = 0; i < N; i++) {
+                struct storage_change visible = { .kind = STORAGE_PUT, .visible = true };
+                g_autofree char *uri = g_strdup_printf("p/%u", i);
+
+                visible.uri = uri;
+                visible.uri_size = strlen(uri);
+                assert_ok(storage_upload_new(shelf.storage, 0, &visible.upload));
+                assert_ok(storage_upload_finish(visible.upload));
+                assert_ok(storage_change_wait(shelf.storage, &visible));
+                storage_upload_free(visible.upload);
+        }
+        assert_ok(put_number(&shelf, "q/", 0, 1));
+        assert_ok(put_seeded(&shelf, "p/last", 1, 100, NULL));
+
+        __atomic_store_n(&is_held, true, __ATOMIC_RELEASE);
+        purge.userdata = &n_done;
+        storage_submit(shelf.storage, &purge);
+        for (unsigned i = 0; i < PUTS; i++) {
+                puts[i] = (struct storage_change){ .kind = STORAGE_PUT,
+                                                   .uri = names[i],
+                                                   .uri_size = strlen(names[i]),
+                                                   .if_absent = true,
+                                                   .done = count_done,
+                                                   .userdata = &n_done };
+                assert_ok(storage_upload_new(shelf.storage, 0, &puts[i].upload));
+                assert_ok(storage_upload_finish(puts[i].upload));
+                storage_submit(shelf.storage, &puts[i]);
+        }
+        __atomic_store_n(&is_held, false, __ATOMIC_RELEASE);
+        wait_until(__atomic_load_n(&n_done, __ATOMIC_ACQUIRE) == 1 + PUTS);
+
+        for (unsigned i = 0; i < PUTS; i++) {
+                assert_ok(puts[i].result);
+                g_assert_true(is_there(&shelf, names[i]));
+                storage_upload_free(puts[i].upload);
+        }
+        g_assert_false(is_number_there(&shelf, "q/", 0));
+        g_assert_cmpuint(purge.count, ==, N + 1);
+        shelf_destroy(&shelf);
+}
+
 static void test_pinned_expires(void) {
         struct shelf shelf;
 
@@ -902,6 +961,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict/batch", test_batch);
         harness_add("/storage/evict/pinned", test_pinned);
         harness_add("/storage/evict/pinned-purged", test_pinned_purged);
+        harness_add("/storage/evict/planned-purged", test_planned_purged);
         harness_add("/storage/evict/pinned-expires", test_pinned_expires);
         harness_add("/storage/evict/visible", test_visible);
         harness_add("/storage/evict/visible-fails", test_visible_fails);
