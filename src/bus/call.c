@@ -18,7 +18,8 @@ struct calls {
         struct authority *authority;
         struct mailbox *mailbox;
         struct job_pool *pool, *long_pool;
-        unsigned n_undecided, n_changes, n_asks;
+        unsigned n_undecided, n_changes, n_asks, n_long_asks;
+        uid_t long_askers[CALLS_MAX]; /* whose those are */
         size_t undecided_bytes;
 };
 
@@ -26,8 +27,36 @@ static bool is_change(enum access_verb verb) {
         return verb != ACCESS_STAT && verb != ACCESS_LIST;
 }
 
+static void add_long_asker(struct calls *calls, uid_t uid) {
+        calls->long_askers[calls->n_long_asks] = uid;
+}
+
+static void remove_long_asker(struct calls *calls, uid_t uid) {
+        unsigned i = 0;
+
+        while (calls->long_askers[i] != uid)
+                i++;
+        calls->long_askers[i] = calls->long_askers[calls->n_long_asks - 1];
+}
+
+static bool asks_for_too_long(const struct calls *calls, uid_t uid) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < calls->n_long_asks; i++)
+                n += calls->long_askers[i] == uid;
+
+        return n >= LONG_ASKS_PER_USER;
+}
+
 /* NULL: it is none of them any more. */
 static void call_count(struct call *call, unsigned *counter) {
+        unsigned *long_asks = &call->calls->n_long_asks;
+
+        if (call->counter == long_asks)
+                remove_long_asker(call->calls, call->uid);
+        if (counter == long_asks)
+                add_long_asker(call->calls, call->uid);
+
         call->calls->undecided_bytes -= call->undecided_bytes;
         call->undecided_bytes = 0;
 
@@ -72,7 +101,7 @@ int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, co
 }
 
 bool calls_are_under_way(const struct calls *calls) {
-        return calls->n_undecided > 0 || calls->n_changes > 0 || calls->n_asks > 0;
+        return calls->n_undecided > 0 || calls->n_changes > 0 || calls->n_asks > 0 || calls->n_long_asks > 0;
 }
 
 struct storage *calls_storage(const struct calls *calls) {
@@ -107,11 +136,13 @@ static void done(struct job *job) {
 int call_submit(struct call *call) {
         struct calls *calls = call->calls;
         bool changes = is_change(call->method->verb);
-        unsigned *counter = changes ? &calls->n_changes : &calls->n_asks;
+        bool asks_long = !changes && call->method->is_long;
+        unsigned *counter = changes ? &calls->n_changes : asks_long ? &calls->n_long_asks : &calls->n_asks;
 
-        if (*counter >= CALLS_MAX) {
+        if (*counter >= CALLS_MAX || (asks_long && asks_for_too_long(calls, call->uid))) {
                 int r = bus_reject(call->message, BUS_ERROR_BUSY,
-                                   "%i calls of this kind are under way: try again later.", CALLS_MAX);
+                                   "%i calls of this kind are under way: try again later.",
+                                   *counter >= CALLS_MAX ? CALLS_MAX : LONG_ASKS_PER_USER);
 
                 call_free(call);
                 return r;
@@ -272,6 +303,7 @@ void calls_free(struct calls *calls) {
         job_pool_free(calls->long_pool);
         if (calls->mailbox)
                 mailbox_free(calls->mailbox);
-        assert(calls->n_undecided == 0 && calls->n_changes == 0 && calls->n_asks == 0);
+        assert(calls->n_undecided == 0 && calls->n_changes == 0 && calls->n_asks == 0 &&
+               calls->n_long_asks == 0);
         free(calls);
 }

@@ -15,8 +15,10 @@
 #include "server.h"
 #include "storage.h"
 
-/* Calls under way of those that change something, and of those that ask. */
-#define CALLS_MAX 64
+/* Calls under way of those that change something, of those that ask, and of those that ask for long: these take a
+ * while, and one caller is not to have them all. */
+#define CALLS_MAX          64
+#define LONG_ASKS_PER_USER 16
 
 /* Those before, of which it is not known yet whether they may be done, and the bytes that these hold. Anybody can
  * make them: so many that one caller can't hold up those who may. */

@@ -298,6 +298,31 @@ def test_strangers_hold_up_nobody(bus, manager, daemon):
     root.close()
 
 
+def test_listers_hold_up_nobody(bus, manager, _):
+    """However much somebody lists: others list, and ask for one object."""
+    if os.geteuid() != 0:
+        raise tap.Skip("needs root")
+    for i in range(1000):
+        manager.put(f"listed/{i}", b"", durability="visible")
+    lister = Manager(bus.address).connection
+    os.seteuid(STRANGER)
+    try:
+        other = Manager(bus.address)
+    finally:
+        os.seteuid(0)
+    for _ in range(50):
+        for _ in range(40):
+            message = dbus.lowlevel.MethodCallMessage(NAME, PATH, INTERFACE, "List")
+            message.append("listed/", "", dbus.UInt32(0), NONE, signature="ssua{sv}")
+            message.set_no_reply(True)
+            lister.send_message(message)
+        lister.flush()
+        assert other.info("listed/1")["size"] == 0
+        assert len(other.call("List", "ssua{sv}", "listed/", "", dbus.UInt32(2), NONE)[0]) == 2
+    lister.close()
+    manager.call("Purge", "sa{sv}", "listed/", NONE)
+
+
 def test_callers_that_leave(bus, manager, daemon):
     """A caller that is gone before its answer leaves nothing behind."""
     before = daemon.fds()
