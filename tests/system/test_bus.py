@@ -92,6 +92,41 @@ def test_as_an_operator_types(host):
     assert host.run("/usr/bin/python3", "-c", PYTHON).stdout == "3\n"
 
 
+def test_reload_is_told(host):
+    """What a user who has no right to anything sees when root reloads the daemon."""
+    host.stop()
+    host.run("systemctl", "start", *SOCKETS, "objmapper.service")
+    watching = host.start("sh", "-c", "gdbus monitor --system --dest org.objmapper1 & cat; kill $!", user="stranger",
+                          stdin=-1, stdout=-1, text=True)
+    path = host.path("/etc/objmapper/objmapper.conf.d/told.conf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def read_until(text):
+        seen = [""]
+        while text not in seen[-1]:
+            seen.append(watching.stdout.readline())
+            assert seen[-1], f"{text} did not come after {seen}"
+        return seen[1:]
+
+    try:
+        read_until("is owned by")
+        # Of a reload that is refused nothing is told.
+        for setting in ("5", "none", "6"):
+            path.write_text(f"[Server]\nMaxStreams={setting}\n")
+            reload = host.run("systemctl", "reload", "objmapper.service", check=False)
+            assert (reload.returncode != 0) == (setting == "none"), reload
+            if setting != "none":
+                changed, reloaded = read_until("Manager.Reloaded")
+                assert changed.startswith(f"{PATH}: org.freedesktop.DBus.Properties.PropertiesChanged ('{INTERFACE}', "
+                                          "{'Configuration': <"), changed
+                assert f"'MaxStreams': '{setting}'" in changed, changed
+                assert reloaded == f"{PATH}: {INTERFACE}.Reloaded ()\n", reloaded
+    finally:
+        path.unlink()
+        watching.communicate()
+    host.run("systemctl", "reload", "objmapper.service")
+
+
 def describe(text):
     interface = ElementTree.fromstring(text).find(f"interface[@name='{INTERFACE}']")
     return sorted((member.tag, member.get("name"), [tuple(sorted(part.attrib.items())) for part in member])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Clients that provoke errors, a hundred thousand of them: what the journal gets, and that it says what it left out."""
 
+import os
 import pathlib
 import re
 import socket
@@ -19,8 +20,9 @@ import wire  # noqa: E402, pylint: disable=wrong-import-position
 LINES_PER_SECOND = 10
 DROPPED, REFUSED = "453a12e1b7f54dcea50018ff8014277f", "2824a9bdabb442678e006363d684e326"
 NO_ROOM, DAMAGED = "9579859678e0448f9c5b9edfabc84823", "07ec3634690b4c95a13dedaf47b6e3ac"
+NOT_PERMITTED = "710565abde534923886f8dde7afd7cc9"
 N_DROPPED, N_REFUSED, N_DAMAGED = 10_000, 10_000, 200
-N_REQUESTS = 80_000
+N_REQUESTS = 84_000
 BATCH = 100
 PART_SECONDS = 4  # of a cause's interval: another of its messages may be written then
 SETTINGS = """\
@@ -28,6 +30,9 @@ SETTINGS = """\
 Prefix=tiny/
 MaxBytes=1
 Evict=no
+[Namespace closed]
+Prefix=closed/
+ReadUsers=root
 """
 LIMIT = "[Server]\nMaxConnectionsPerUser=2\n"
 
@@ -46,6 +51,22 @@ def told(host, message_id):
 def are_gone(host):
     """All sessions but that of the asking user, who is another one."""
     return re.search("^sessions 1$", host.ctl("stats", user="reader").stdout, re.MULTILINE)
+
+
+def connect_as(host, user, path):
+    """A connection of that user of the container, who may not use this machine's way into it."""
+    uid, group = int(host.run("id", "--user", user).stdout), os.stat(path).st_gid
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir(os.path.dirname(path))
+    try:
+        os.setegid(group)
+        os.seteuid(uid)
+        return wire.Peer(os.path.basename(path))
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.fchdir(before)
+        os.close(before)
 
 
 def drop(path):
@@ -76,19 +97,23 @@ def test_flood(host):
         drop(reader)
     wait_until(lambda: are_gone(host))
     host.configure("limit", LIMIT)
-    with wire.Peer(reader) as peer, wire.Peer(publisher) as writer:
+    with wire.Peer(reader) as peer, wire.Peer(publisher) as writer, connect_as(host, "reader", reader) as user:
         for _ in range(N_REFUSED):
             refuse(reader)
-        # Wrong verbs, bad requests, no object; no room; damage.
-        wrong = [(peer, lambda id_: wire.frame(wire.REMOVE, id_, wire.uri("x")), b""),
-                 (peer, lambda id_: wire.frame(wire.GET, id_), b""),
-                 (peer, lambda id_: wire.frame(wire.GET, id_, wire.uri("absent")), b""),
-                 (writer, lambda id_: wire.frame(wire.PUT, id_, wire.uri("tiny/x"), body_size=10), b"x" * 10)]
-        for to, make, body in wrong:
+        # Wrong verbs, bad requests, no object, rules of a namespace; no room, wrong checksums; damage.
+        wrong = [(peer, lambda id_: wire.frame(wire.REMOVE, id_, wire.uri("x")), b"", wire.NOT_PERMITTED),
+                 (peer, lambda id_: wire.frame(wire.GET, id_), b"", wire.BAD_REQUEST),
+                 (peer, lambda id_: wire.frame(wire.GET, id_, wire.uri("absent")), b"", wire.ABSENT),
+                 (user, lambda id_: wire.frame(wire.GET, id_, wire.uri("closed/x")), b"", wire.NOT_PERMITTED),
+                 (writer, lambda id_: wire.frame(wire.PUT, id_, wire.uri("tiny/x"), body_size=10), b"x" * 10,
+                  wire.NO_SPACE),
+                 (writer, lambda id_: wire.frame(wire.PUT, id_, wire.uri("x"), wire.u64(wire.TAG_CHECKSUM, 1),
+                                                 body_size=10), b"x" * 10, wire.BAD_CHECKSUM)]
+        for to, make, body, status in wrong:
             for _ in range(N_REQUESTS // len(wrong) // BATCH):
                 to.send(b"".join(make(to.new_id()) + body for _ in range(BATCH)))
                 for _ in range(BATCH):
-                    assert to.receive().status != wire.OK
+                    assert (reply := to.receive()).status == status, reply
         for i in range(1, N_DAMAGED + 1):
             assert peer.ask(wire.GET, wire.uri(f"damaged/{i}")).status != wire.OK
 
@@ -100,7 +125,7 @@ def test_flood(host):
         refuse(reader)
     wait_until(lambda: told(host, DROPPED) == N_DROPPED + 1)
     wait_until(lambda: told(host, REFUSED) == N_REFUSED + 1)
-    assert len(entries(host, NO_ROOM)) == 1  # in ten minutes
+    assert len(entries(host, NO_ROOM)) == len(entries(host, NOT_PERMITTED)) == 1  # in ten minutes
     assert 1 <= len(entries(host, DAMAGED)) < 20
 
     times = sorted(int(entry["__REALTIME_TIMESTAMP"]) for entry in host.journal("_COMM=objmapperd"))
