@@ -715,7 +715,7 @@ static void do_settings(struct worker *worker, unsigned uri) {
         (void) CALL(storage_get_write_error, worker->storage);
         CALL(storage_watch_writes, worker->storage, uri % 2 ? count_writes : NULL,
              &worker->stress->n_write_states);
-        if (uri % 8 == 0)
+        if (uri % 2 == 0)
                 assert_ok(CALL(storage_drop_cache, worker->storage));
         CALL(storage_shrink, worker->storage);
 }
