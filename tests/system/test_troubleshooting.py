@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Each command under "Troubleshooting" in objmapperd(8), typed while a machine has the trouble that it is for."""
 
+import errno
 import pathlib
 import re
 import textwrap
@@ -18,6 +19,38 @@ MANUAL = (TOP / "man/objmapperd.8.rst").read_text().partition("\nTROUBLESHOOTING
 BODY = "x" * 100_000
 WRITABLE = "7ca5e8b0831c49738eed7cba0fa1753b"
 tried = set()
+
+IDS = dict(re.findall(r'^#define MESSAGE_(\w+) +"(\w+)"$', (TOP / "src/server/message-ids.h").read_text(), re.MULTILINE))
+STORE, URI = {"OBJMAPPER_STORE": "/var/lib/objmapper"}, {"OBJMAPPER_URI": "object"}
+PEER = {"OBJMAPPER_PEER_UID": "UID", "OBJMAPPER_PEER_PID": "[1-9][0-9]*"}
+# What the tests here provoke, and what each entry of a kind has; UID is that of the user reader.
+KINDS = {
+    "STARTED": {**STORE, "OBJMAPPER_VERSION": r"[0-9].*", "OBJMAPPER_OBJECTS": "[0-9]+",
+                "OBJMAPPER_SOCKETS": ".*/run/objmapper/publish.sock.*"},
+    "STOPPED": {},
+    "RELOADED": {},
+    "RELOAD_REFUSED": {"ERRNO": f"{errno.EINVAL}"},
+    "SESSION_REFUSED": PEER,
+    "SESSION_DROPPED": PEER,
+    "ACCESS_REFUSED": {**PEER, "OBJMAPPER_NAMESPACE": "closed"},
+    "NO_ROOM": {**PEER, "OBJMAPPER_PEER_UID": "0", "OBJMAPPER_NAMESPACE": "(tiny)?"},  # or the whole store
+    "STORE_WRITE_FAILED": {**STORE, "ERRNO": f"{errno.ENOSPC}"},
+    "STORE_RECOVERED": STORE,
+    "STORE_DAMAGED": {**STORE, **URI, "ERRNO": "[1-9][0-9]*"},
+    "STORE_PROBLEM": {**URI, "OBJMAPPER_PROBLEM": "[a-z-]+"},
+    "STORE_VERIFIED": {},
+    "STORE_SWEPT": STORE,
+    "CACHE_FAILED": {**STORE, "ERRNO": f"{errno.ENOENT}"},
+    "VIEW_UNUSABLE": STORE,
+}
+DROP = """
+import socket
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect("/run/objmapper/objmapper.sock")
+    peer.sendall(b"x" * 64)
+    while peer.recv(4096):
+        pass
+"""
 
 
 def commands(title):
@@ -174,6 +207,53 @@ def test_to_see_more_of_it(host):
     assert "MESSAGE_ID=" in shown and "OBJMAPPER_STORE=/var/lib/objmapper" in shown, shown
     type_in(host, [info])
     assert host.run("systemctl", "service-log-level", "objmapper.service").stdout.strip() == "info"
+
+
+def entries_by_kind(host):
+    """The entries of the daemon that have an id, by the kind's name."""
+    names = {number: name for name, number in IDS.items()}
+    found = {}
+    for entry in host.journal("--unit=objmapper.service", "--identifier=objmapperd"):
+        if "MESSAGE_ID" in entry:
+            found.setdefault(names[entry["MESSAGE_ID"]], []).append(entry)
+    return found
+
+
+def test_journal(host):
+    """Each kind of message that was provoked here and above has its id, its fields and its explanation."""
+    begin(host)
+    host.run("python3", "-c", DROP, user="reader")
+    assert configure(host, "[Server]\nMaxStreams=5\n") == 0
+    host.run("find", "/var/lib/objmapper/blobs", "-type", "f", "-size", "+50k", "-exec", "truncate", "-s", "10", "{}", "+")
+    assert host.ctl("verify", check=False).returncode != 0
+    # A file that a crash left over, then a fast disk that is not there.
+    host.stop()
+    host.run("sh", "-c", "cd /var/lib/objmapper/blobs && for folder in *; do echo half >$folder/${folder}fff; done")
+    begin(host)
+    wait_until(lambda: "STORE_SWEPT" in entries_by_kind(host))
+    configure(host, "[Store]\nCachePath=/nonexistent\n")
+    host.run("systemctl", "restart", "objmapper.service")
+    begin(host)
+
+    found = entries_by_kind(host)
+    assert set(found) == set(KINDS), set(found) ^ set(KINDS)
+    uid = host.run("id", "-u", "reader").stdout.strip()
+    catalog = host.path("/usr/lib/systemd/catalog/objmapper.catalog").read_text()
+    for kind, fields in KINDS.items():
+        for name, value in fields.items():
+            assert any(name in entry for entry in found[kind]), (kind, name)
+            for entry in found[kind]:
+                assert re.fullmatch(value.replace("UID", uid), entry.get(name, "")), (kind, name, entry)
+        entry = found[kind][-1]
+        subject, text = re.search(rf"^-- {IDS[kind]}\n(Subject: [^\n]*)\n(?:\S+: [^\n]*\n)*\n(.*?)(?=^-- |\Z)", catalog,
+                                  re.MULTILINE | re.DOTALL).groups()
+        shown = host.run("journalctl", "--no-pager", "--catalog", "--cursor", entry["__CURSOR"], "--lines=1").stdout
+        shown = re.sub("^\u2591\u2591 ?", "", shown, flags=re.MULTILINE)
+        assert entry["MESSAGE"] in shown and subject in shown, (kind, shown)
+        assert re.sub("@(.*?)@", lambda name, entry=entry: entry[name[1]], text).strip() in shown, (kind, shown)
+    # The mistakes of a configuration, one by one.
+    where = host.journal("--identifier=objmapperd", "CONFIG_FILE=/etc/objmapper/objmapper.conf.d/trouble.conf")
+    assert {entry["CONFIG_LINE"] for entry in where} == {"2"}, where
 
 
 def test_nothing_was_left_out(_):
