@@ -108,6 +108,51 @@ static void fuzz_recode(const struct proto_message *message) {
         free(second);
 }
 
+/* What the short way takes, the long one takes for the same; and the short reply is the long one, byte for byte. */
+static void fuzz_plain(const uint8_t *p, size_t size, const struct proto_message *message, int error) {
+        struct proto_plain_get plain;
+
+        if (!proto_plain_get_decode(p, size, &plain))
+                return;
+        CHECK(error == 0 || proto_uri_check(plain.uri.data, plain.uri.size) < 0);
+        CHECK(plain.id == message->head.id && plain.mode == message->head.mode);
+        if (error == 0)
+                CHECK(message->head.type == PROTO_GET && message->has == PROTO_HAS(PROTO_TAG_URI) &&
+                      message->uri.data == plain.uri.data && message->uri.size == plain.uri.size);
+}
+
+static void fuzz_plain_reply(const struct proto_message *message) {
+        struct proto_message reply = {
+                .head = { .type = PROTO_GET | PROTO_REPLY,
+                          .mode = OP_COPY,
+                          .id = message->head.id,
+                          .body_size = message->head.body_size },
+                .has = message->has & (PROTO_HAS(PROTO_TAG_INFO) | PROTO_HAS(PROTO_TAG_METADATA)),
+                .info = message->info,
+                .metadata = message->metadata,
+        };
+        size_t size = proto_message_size(&reply), plain_size;
+        uint8_t *first, *second;
+
+        if (!(reply.has & PROTO_HAS(PROTO_TAG_INFO)))
+                return;
+        if (!(reply.has & PROTO_HAS(PROTO_TAG_METADATA)))
+                reply.metadata.size = 0;
+        if (reply.metadata.size == 0 && reply.has & PROTO_HAS(PROTO_TAG_METADATA))
+                return; /* the short reply leaves it out */
+
+        plain_size = proto_plain_reply_size(reply.metadata.size);
+        CHECK(plain_size == size);
+        first = malloc(size);
+        second = malloc(size);
+        CHECK(first && second);
+        CHECK(proto_message_encode(&reply, first, size) == (ssize_t) size);
+        proto_plain_reply_encode(second, reply.head.id, &reply.info, reply.metadata, reply.head.body_size);
+        CHECK(memcmp(first, second, size) == 0);
+        free(first);
+        free(second);
+}
+
 static void fuzz_message(const uint8_t *data, size_t size) {
         struct proto_message message;
         const char *what = NULL;
@@ -139,8 +184,10 @@ static void fuzz_message(const uint8_t *data, size_t size) {
         CHECK((r < 0) == (what != NULL));
         CHECK(message.head.id == head.id && message.head.type == head.type &&
               message.head.body_size == head.body_size);
+        fuzz_plain(p, size, &message, r);
         if (r == 0) {
                 fuzz_recode(&message);
+                fuzz_plain_reply(&message);
                 if (message.has & PROTO_HAS(PROTO_TAG_URI))
                         CHECK(proto_uri_check(message.uri.data, message.uri.size) == 0);
                 if (message.has & PROTO_HAS(PROTO_TAG_METADATA))
