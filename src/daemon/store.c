@@ -70,15 +70,14 @@ static void log_cache_unusable(int error, const struct log_field *fields, size_t
                   "%s, the store serves all objects: %m", text);
 }
 
-/* What a client can bring about, so that there may be no end of it. Many objects that are in trouble, and many
- * clients, are not to hide that the store is. *more: what is to be said of those before. */
+/* There may be no end of it. Noisy clients are not to hide that objects are in trouble, and many of these not that the
+ * store is. *more: what is to be said of those before. */
 static bool may_log(bool is_of_store, char more[static LOG_DROPPED_MAX]) {
-        static struct log_ratelimit of_objects = { .interval_usec = 15 * USEC_PER_SEC, .burst = 5 };
+        static struct log_ratelimit of_objects = { .interval_usec = 15 * USEC_PER_SEC, .burst = 4 };
         static struct log_ratelimit of_store = { .interval_usec = 10 * USEC_PER_SEC, .burst = 4 };
         unsigned dropped;
 
-        if (is_of_store ? !log_ratelimit_pass(&of_store, &dropped)
-                        : !log_provoked_pass(&of_objects, &dropped))
+        if (!log_ratelimit_pass(is_of_store ? &of_store : &of_objects, &dropped))
                 return false;
 
         (void) log_dropped(dropped, more);

@@ -111,6 +111,11 @@ static const char *const verb_names[ACCESS_VERB_MAX] = {
         [ACCESS_VERIFY] = "verify",
 };
 
+/* It was not logged after all: the next one is news again. */
+static void forget(struct refusals *refusals, uint32_t hash) {
+        __atomic_store_n(&refusals->entries[hash % REFUSALS], 0, __ATOMIC_RELAXED);
+}
+
 /* Who it was, for the log. */
 struct who {
         char uid[16], pid[16], text[48], suffix[LOG_DROPPED_MAX];
@@ -124,11 +129,15 @@ static bool take_refusal(struct server *server,
                          const char *namespace,
                          char why,
                          struct who *ret) {
+        uint32_t hash = hash_refusal(peer->uid, namespace, why);
         unsigned dropped;
 
-        if (!is_news(&server->refusals, hash_refusal(peer->uid, namespace, why)) ||
-            !log_provoked_pass(&server->refusals.limit, &dropped))
+        if (!is_news(&server->refusals, hash))
                 return false;
+        if (!log_provoked_pass(&server->refusals.limit, &dropped)) {
+                forget(&server->refusals, hash);
+                return false;
+        }
 
         (void) snprintf(ret->uid, sizeof(ret->uid), "%" PRIu32, (uint32_t) peer->uid);
         (void) snprintf(ret->pid, sizeof(ret->pid), "%i", (int) peer->pid);

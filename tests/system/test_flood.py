@@ -123,8 +123,16 @@ def test_flood(host):
     wait_until(lambda: are_gone(host))
     with wire.Peer(reader), wire.Peer(publisher):
         refuse(reader)
+    wait_until(lambda: are_gone(host))
+    # Those that were not told because of others are told when they come again, and once.
+    with wire.Peer(publisher) as writer, connect_as(host, "reader", reader) as user:
+        for _ in range(2):
+            assert user.ask(wire.GET, wire.uri("closed/x")).status == wire.NOT_PERMITTED
+            writer.send(wire.frame(wire.PUT, writer.new_id(), wire.uri("tiny/x"), body_size=10), b"x" * 10)
+            assert writer.receive().status == wire.NO_SPACE
     wait_until(lambda: told(host, DROPPED) == N_DROPPED + 1)
     wait_until(lambda: told(host, REFUSED) == N_REFUSED + 1)
+    wait_until(lambda: entries(host, NO_ROOM) and entries(host, NOT_PERMITTED))
     assert len(entries(host, NO_ROOM)) == len(entries(host, NOT_PERMITTED)) == 1  # in ten minutes
     assert 1 <= len(entries(host, DAMAGED)) < 20
 
