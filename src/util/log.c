@@ -140,8 +140,16 @@ static bool take_part(struct log_ratelimit *limit) {
         return true;
 }
 
+static bool has_part(const struct log_ratelimit *limit) {
+        uint64_t now = clock_usec(CLOCK_MONOTONIC), part = limit->interval_usec / limit->burst;
+
+        return MAX(__atomic_load_n(&limit->due_usec, __ATOMIC_RELAXED), now) + part - now <=
+               limit->interval_usec;
+}
+
+/* What the limit of all holds back takes nothing of the cause's own: it would be silent for longer than the others. */
 static bool pass(struct log_ratelimit *limit, struct log_ratelimit *all, unsigned *ret_dropped) {
-        if (!take_part(limit) || (all && !take_part(all))) {
+        if ((all && !has_part(all)) || !take_part(limit) || (all && !take_part(all))) {
                 __atomic_fetch_add(&limit->n_dropped, 1, __ATOMIC_RELAXED);
                 return false;
         }
