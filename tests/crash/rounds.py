@@ -8,6 +8,8 @@ under way."""
 
 import multiprocessing
 import os
+import pathlib
+import platform
 import random
 import subprocess
 import time
@@ -24,6 +26,24 @@ CHANGES_PER_ROUND = (50, 2000)  # that are answered; several times as many gets 
 ROUND_SECONDS = 300  # a disk that others use too may take seconds for a commit
 KILL_DELAY_SECONDS = 0.02  # spreads the kills over what lies between two answers
 START_KILL_SECONDS = 0.1
+AIMED_SHARE = 0.7  # of the blows that come in the midst of a commit; the others come whenever they come
+AIM_SECONDS = 5
+
+# The system calls that a commit waits in: pwrite64, fsync, fdatasync, pwritev.
+WRITING = {"x86_64": (18, 74, 75, 296)}.get(platform.machine(), (68, 82, 83, 70))
+
+
+class Committer:
+    """The daemon's thread that makes its transactions."""
+
+    def __init__(self, process):
+        tasks = pathlib.Path(f"/proc/{process.pid}/task")
+        self.path, = (task / "syscall" for task in tasks.iterdir()
+                      if (task / "comm").read_text(encoding="ascii") == "store-writer\n")
+
+    def is_committing(self):
+        call = self.path.read_text(encoding="ascii").split()[0]
+        return call.isdecimal() and int(call) in WRITING
 
 
 class Crew:
@@ -84,7 +104,7 @@ class Run:
         self.shared = Shared()
         self.etags = Etags()
         self.crew = Crew(daemon, self.shared)
-        self.rounds = self.in_flight = self.start_kills = self.made = self.unmade = self.undone = 0
+        self.rounds = self.in_flight = self.under_way = self.start_kills = self.made = self.unmade = self.undone = 0
         self.fast_hits = self.evictions = 0
 
     def answers(self):
@@ -110,9 +130,10 @@ class Run:
         counters = common.stats(self.daemon)
         self.fast_hits += counters["fast_hits"]
         self.evictions += counters["evictions"]
+        self.in_flight += self.aim(choice)
         self.strike(choice)
         self.rounds += 1
-        self.in_flight += sum(self.crew.hear("done", self.etags)) > 0
+        self.under_way += sum(self.crew.hear("done", self.etags))
         self.mend()
         self.check_store()
 
@@ -123,6 +144,15 @@ class Run:
             self.start_kills += 1
         self.daemon.start()
         self.compare()
+
+    def aim(self, choice):
+        """Returns when it is time for the blow: whether a commit is in flight then."""
+        committer = Committer(self.daemon.process)
+        end = time.monotonic() + AIM_SECONDS
+        is_aimed = choice.random() < AIMED_SHARE
+        while not (is_committing := committer.is_committing()) and is_aimed and time.monotonic() < end:
+            pass
+        return is_committing
 
     def strike(self, _):
         """What befalls the daemon."""
@@ -178,10 +208,10 @@ class Run:
         between = self.answers() // max(self.rounds, 1)
         return (f"seed {self.seed}: {self.rounds} {self.blow} (and {self.start_kills} kills while starting), "
                 f"{self.answers()} operations ({self.changes()} of them changes), {between} between {self.blow}; "
-                f"a commit in flight at {self.in_flight} of them; of the changes under way {self.made} were made and "
-                f"{self.unmade} were not; "
-                f"{self.undone} visible puts were undone; "
-                f"{len(self.etags.generations)} generations seen; {self.fast_hits} gets of copies, {self.evictions} evictions")
+                f"a commit in flight at {self.in_flight} of them; {self.under_way} changes without an answer; "
+                f"of what was under way {self.made} were made and {self.unmade} were not; "
+                f"{self.undone} visible puts were undone; {len(self.etags.generations)} generations seen; "
+                f"{self.fast_hits} gets of copies, {self.evictions} evictions")
 
     def all(self, rounds, seconds=float("inf")):
         """So many rounds at most, for about so long, and what is to be said at the end."""
