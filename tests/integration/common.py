@@ -51,13 +51,7 @@ def stats(daemon):
 def blob_files(daemon):
     """How many files there are for bodies, complete or under way, named or not."""
     named = sum(len(files) for folder in ("blobs", "staging") for _, _, files in os.walk(daemon.store / folder))
-    unnamed = 0
-    for fd in os.listdir(f"/proc/{daemon.process.pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{daemon.process.pid}/fd/{fd}")
-        except FileNotFoundError:
-            continue
-        unnamed += target.startswith(str(daemon.store)) and target.endswith(" (deleted)")
+    unnamed = sum(file.startswith(str(daemon.store)) and file.endswith(" (deleted)") for file in daemon.open_files())
     return named + unnamed
 
 

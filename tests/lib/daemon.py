@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A daemon of a test's own: sockets passed as the service manager passes them, store and log in a new folder."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -177,6 +178,14 @@ class Daemon:
     def fds(self):
         """How many descriptors it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def open_files(self):
+        """What its descriptors are, as readlink() tells; they may be closed meanwhile."""
+        files = []
+        for fd in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                files.append(os.readlink(fd))
+        return files
 
     def ctl(self, *arguments, check=True, timeout=DEADLINE_SECONDS, **kwargs):
         """Runs objmapperctl against it. check: a failure is an AssertionError that shows it."""
