@@ -17,12 +17,20 @@ static bool is_usable(const ngx_str_t *key) {
 
 /* With the port, as the client wrote it. */
 static ngx_str_t find_host(ngx_http_request_t *r) {
-        if (r->host_start) { /* in the request line, or in a pseudo-header */
-                u_char *end = r->port_end ? r->port_end : r->host_end;
+        const u_char *line_end = r->request_line.data + r->request_line.len;
+
+        if (r->host_start && r->host_start >= r->request_line.data && r->host_start < line_end) {
+                u_char *end = r->host_end;
+
+                /* Not every version remembers where the port is. */
+                if (end < line_end && *end == ':')
+                        do
+                                end++;
+                        while (end < line_end && *end >= '0' && *end <= '9');
 
                 return (ngx_str_t){ (size_t) (end - r->host_start), r->host_start };
         }
-        if (r->headers_in.host)
+        if (r->headers_in.host) /* also of a pseudo-header */
                 return r->headers_in.host->value;
 
         return ((ngx_http_core_srv_conf_t *) ngx_http_get_module_srv_conf(r, ngx_http_core_module))
