@@ -39,8 +39,7 @@ static bool is_token(const char *s, size_t size) {
         return size > 0;
 }
 
-/* What may stand in a field's value or a reason phrase. */
-static bool is_text(const char *s, size_t size) {
+bool http_text_valid(const char *s, size_t size) {
         for (size_t i = 0; i < size; i++)
                 if (((unsigned char) s[i] < 0x20 && s[i] != '\t') || s[i] == 0x7f)
                         return false;
@@ -80,7 +79,7 @@ static int parse_seconds(const char *s, size_t size, int64_t *ret_usec) {
 static int parse_status(const char *s, size_t size, struct http_object *object) {
         unsigned status;
 
-        if (size < 3 || (size > 3 && s[3] != ' ') || !is_text(s, size))
+        if (size < 3 || (size > 3 && s[3] != ' ') || !http_text_valid(s, size))
                 return -EBADMSG;
         for (unsigned i = 0; i < 3; i++)
                 if (s[i] < '0' || s[i] > '9')
@@ -157,7 +156,7 @@ uint64_t http_object_age(const struct http_object *object, int64_t now_usec) {
 }
 
 bool http_field_served(const char *key, const char *value, size_t value_size) {
-        if (!is_token(key, strlen(key)) || !is_text(value, value_size))
+        if (!is_token(key, strlen(key)) || !http_text_valid(value, value_size))
                 return false;
         for (size_t i = 0; i < sizeof(not_served) / sizeof(not_served[0]); i++)
                 if (strcasecmp(key, not_served[i]) == 0)

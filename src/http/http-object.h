@@ -42,6 +42,9 @@ uint64_t http_object_age(const struct http_object *object, int64_t now_usec);
 /* Whether a pair of an object's metadata is a header field of the response. */
 bool http_field_served(const char *key, const char *value, size_t value_size);
 
+/* Whether s may stand in a field's value or a reason phrase: no control character but the tab. */
+bool http_text_valid(const char *s, size_t size);
+
 /* The URI of a response: host is what the field Host has, target the path with the query. Writes at most size
  * bytes and no NUL. The URI's bytes, or -EINVAL: such a request has none (empty host, an asterisk for target,
  * a byte that may not be in one); -ENAMETOOLONG: it does not fit into size or OBJMAPPER_URI_MAX. */

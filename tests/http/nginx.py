@@ -160,6 +160,11 @@ class Nginx:
         """How many descriptors its workers have open."""
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.workers())
 
+    def clients(self):
+        """How many connections there are to its socket for HTTP/1.1."""
+        lines = [line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()]
+        return sum(line[-1] == str(self.http) and line[3] == "00000000" for line in lines)
+
     def log(self, size=8000):
         path = self.base / "error.log"
         return path.read_bytes()[-size:].decode(errors="replace") if path.exists() else ""
@@ -184,8 +189,8 @@ class Nginx:
         return [line for line in self.log(1 << 20).splitlines()
                 if any(f"[{level}]" in line for level in ("emerg", "alert", "crit"))]
 
-    def request(self, method, path, headers=None, body=None, connection=None):
-        """One request, with exactly these header fields beside Host."""
+    def request(self, method, path, headers=None, body=None, connection=None, chunks=()):
+        """One request, with exactly these header fields beside Host. chunks: bytes that follow the header as they are."""
         client = connection or Unix(self.http)
         client.putrequest(method, path, skip_accept_encoding=True, skip_host="Host" in (headers or {}))
         for name, value in (headers or {}).items():
@@ -194,6 +199,8 @@ class Nginx:
         if body is not None:
             client.putheader("Content-Length", str(len(body)))
         client.endheaders(body)
+        for chunk in chunks:
+            client.send(chunk)
         answer = Answer(client.getresponse())
         if not connection:
             client.close()

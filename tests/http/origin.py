@@ -9,11 +9,11 @@ import threading
 class Origin:
     """with Origin() as origin: origin.serve["/path"] = (status, [(name, value), …], body)
 
-    body: bytes, or a function that is given the handler and writes the body itself. What is not in serve gets 200 and
-    "from the origin"."""
+    body: bytes, or a function that is given the handler and writes the body itself; in raw, one that writes all of the
+    response. What is not in serve gets 200 and "from the origin"."""
 
     def __enter__(self):
-        self.serve = {}
+        self.serve, self.raw = {}, {}
         self.requests = []
         origin = self
 
@@ -24,6 +24,9 @@ class Origin:
                 size = int(self.headers.get("Content-Length", 0))
                 self.rfile.read(size)
                 origin.requests.append((self.command, self.path, dict(self.headers)))
+                if self.path in origin.raw:
+                    origin.raw[self.path](self)
+                    return
                 status, fields, body = origin.serve.get(self.path, (200, [], b"from the origin"))
                 self.send_response_only(status)
                 for name, value in fields:

@@ -76,13 +76,15 @@ def test_status_and_fields():
         put(daemon, "/a", b"gone", ":status=410 Long gone", "content-type=text/plain; charset=utf-8", "x-two=1",
             "x-two=2", "cache-control=max-age=5", "date=Mon, 01 Jan 2024 00:00:00 GMT", "server=elsewhere",
             "location=/relative", "connection=close", "transfer-encoding=chunked", "content-length=99",
-            "keep-alive=x", "age=7", ":unknown=x", "internal/owner=me", "x-evil=a\r\nx-injected: b", "x-tab=a\tb")
+            "keep-alive=x", "accept-ranges=bytes", "age=7", ":unknown=x", "internal/owner=me", "x-evil=a\r\nx-injected: b", "x-tab=a\tb")
         answer = nginx.get("/a")
         assert (answer.status, answer.reason, answer.body) == (410, "Long gone", b"gone"), answer
         assert answer["x-two"] == "1, 2" and answer["cache-control"] == "max-age=5"
         assert answer["content-type"] == "text/plain; charset=utf-8"
         assert answer["date"] == "Mon, 01 Jan 2024 00:00:00 GMT" and answer["server"] == "elsewhere"
         assert answer["location"] == "/relative" and answer["x-tab"] == "a\tb"
+        put(daemon, "/ranges", b"some", "accept-ranges=bytes")
+        assert nginx.get("/ranges")["accept-ranges"] == "bytes" and answer["accept-ranges"] is None
         assert answer["content-length"] == "4" and answer["connection"] == "keep-alive"  # that is nginx's own
         for name in ("transfer-encoding", "keep-alive", "age", ":unknown", "internal/owner", "x-evil", "x-injected"):
             assert answer[name] is None, name
@@ -231,6 +233,11 @@ def test_http2_and_tls():
             client.close()
         assert set(nginx.statuses(18)) == {"HIT"}
 
+        put(daemon, "/a", b"port", host="http://example.org:8080")
+        for options in (("--http2-prior-knowledge", "--unix-socket", nginx.base / "h2.sock", "http://example.org:8080/a"),
+                        ("--http2", "--insecure", "--unix-socket", nginx.base / "tls.sock", "https://example.org:8080/a")):
+            assert nginx.curl(*options) == b"port"
+
 
 def test_subrequests():
     with served("ssi on; ssi_types *;") as (daemon, nginx):
@@ -293,9 +300,9 @@ def test_without_fall_through():
     with served("objmapper_timeout 200ms;") as (daemon, nginx):
         assert nginx.get("/missing").status == 404
         assert nginx.request("POST", "/missing", body=b"").status == 405
-        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.pause()
         assert nginx.get("/missing").status == 504
-        daemon.process.send_signal(signal.SIGCONT)
+        daemon.resume()
         daemon.stop()
         daemon.close_listeners()
         assert nginx.get("/missing").status == 502
@@ -322,7 +329,7 @@ def test_daemon_slow():
     with Origin() as origin, served("objmapper_timeout 300ms;", origin=origin) as (daemon, nginx):
         put(daemon, "/a", LARGE)
         assert nginx.get("/a").body == LARGE
-        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.pause()
         bodies = []
 
         def fetch():
@@ -336,7 +343,7 @@ def test_daemon_slow():
             thread.join()
         assert bodies == [b"from the origin"] * 50
         assert time.monotonic() - began < 20
-        daemon.process.send_signal(signal.SIGCONT)
+        daemon.resume()
         wait_until(lambda: nginx.get("/a").body == LARGE, "answered again")
         times = [float(line.split("[")[4].split("]")[0]) for line in nginx.access(52) if "[TIMEOUT]" in line]
         assert len(times) >= 50 and all(0.25 < seconds < 5 for seconds in times), times
@@ -361,14 +368,31 @@ def test_not_permitted():
         assert "not permitted to enter" in nginx.log(), nginx.log()
 
 
+def test_failures_are_not_logged_one_by_one():
+    """Also where others are answered in between."""
+    if os.geteuid() != 0:
+        raise tap.Skip("needs root")
+    settings = f"[Namespace closed]\nPrefix={HOST}/closed/\nReadUsers=root\n"
+    with served(settings=settings, user="nobody nogroup") as (daemon, nginx):
+        for path in (daemon.base, daemon.reader):
+            os.chmod(path, 0o777)
+        put(daemon, "/a", SMALL)
+        for _ in range(50):
+            assert nginx.get("/a").body == SMALL
+            assert nginx.get("/closed/a").status == 502
+        said = re.findall(r"\[(error|notice)\].*objmapper:.*", nginx.log(1 << 20))
+        assert 1 <= said.count("error") <= 5 and said.count("notice") <= 5, said
+
+
 def test_clients_that_leave():
     """While they wait, and in the middle of a body: nothing is left over."""
     with served("objmapper_timeout 60s;", http="objmapper_connections 1;") as (daemon, nginx):
         put(daemon, "/huge", bytes_of(20 << 20))
         put(daemon, "/small", SMALL)
         assert nginx.get("/small").body == SMALL
+        wait_until(lambda: nginx.clients() == 0, "the first gone")
         before = nginx.fds()
-        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.pause()
         waiting = []
         for path in ["/huge", "/small"] * 20:
             client = Unix(nginx.http)
@@ -378,7 +402,7 @@ def test_clients_that_leave():
         for client in waiting:
             client.close()
         wait_until(lambda: nginx.fds() <= before, "given up")
-        daemon.process.send_signal(signal.SIGCONT)
+        daemon.resume()
         for _ in range(40):
             client = Unix(nginx.http)
             client.request("GET", "/huge")
@@ -441,13 +465,13 @@ def test_pool():
         assert not load.failed, load.failed[:3]
         assert 1 <= stats(daemon)["sessions"] - 1 <= 2, stats(daemon)["sessions"]
 
-        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.pause()
         waiting = []
         for _ in range(400):
             client = Unix(nginx.http)
             client.request("GET", "/a")
             waiting.append(client)
-        daemon.process.send_signal(signal.SIGCONT)
+        daemon.resume()
         for client in waiting:
             assert client.getresponse().read() == SMALL
             client.close()

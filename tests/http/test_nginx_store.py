@@ -7,7 +7,6 @@ import email.utils
 import gzip
 import http.client
 import os
-import signal
 import time
 
 from nginx import Nginx, need_nginx  # puts tests/lib and tests/integration on the path too
@@ -135,6 +134,21 @@ def test_what_is_not_kept():
         wait_stored(daemon, "/user")
 
 
+def test_requests_with_a_body():
+    """The origin's answer may depend on it, and it is no part of the key."""
+    with Origin() as origin, Daemon() as daemon:
+        server = (f"location / {{ proxy_pass http://127.0.0.1:{origin.port}; proxy_set_header Host $host;"
+                  f" objmapper_store unix:{daemon.publisher}; }}")
+        with Nginx(server=server) as nginx:
+            origin.serve.update({path: (200, [FRESH], b"x") for path in ("/a", "/b", "/last")})
+            nginx.request("GET", "/a", body=b"what the answer may depend on")
+            nginx.request("GET", "/b", {"Transfer-Encoding": "chunked"}, chunks=[b"3\r\nabc\r\n0\r\n\r\n"])
+            nginx.get("/last")
+            wait_stored(daemon, "/last")
+            assert keys(daemon) == [HOST + "/last"], keys(daemon)
+            assert len(origin.requests) == 3
+
+
 def test_freshness():
     def meta(path):
         wait_stored(daemon, path)
@@ -150,6 +164,8 @@ def test_freshness():
             "/c": (200, [], b"x"),
             "/d": (200, [("Connection", "X-Hop"), ("X-Hop", "1"), ("X-Accel-Expires", "3"), ("X-Kept", "2"), FRESH], b"x"),
             "/e": (302, [], b"x"),
+            "/f": (200, [("Cache-Control", "max-age=50, stale-if-error=30, must-revalidate")], b"x"),
+            "/g": (200, [("Cache-Control", "max-age=50, stale-if-error=30, proxy-revalidate")], b"x"),
         }
         for path in origin.serve:
             nginx.get(path)
@@ -159,6 +175,7 @@ def test_freshness():
         assert "300" in meta("/b") and "7" in meta("/c")
         text = meta("/d").lower()
         assert "x-kept" in text and "x-hop" not in text and "x-accel" not in text, text
+        assert ":grace" not in meta("/f") and ":grace" not in meta("/g")
         assert not has(daemon, "/e")  # a redirect for now says nothing about how long
 
 
@@ -262,6 +279,21 @@ def test_slow_client():
         assert nginx.get("/large").body == body
 
 
+def test_reason_phrases():
+    """What can't be an object's is left out."""
+    def answer(reason):
+        return lambda handler: handler.wfile.write(b"HTTP/1.1 200 " + reason + b"\r\nContent-Length: 1\r\n"
+                                                   b"Cache-Control: max-age=1000\r\n\r\nx")
+    with cached() as (origin, daemon, nginx):
+        for path, reason, kept in (("/a", b"All right", "All right"), ("/b", b"A\x01B", "OK"), ("/c", b"", "OK")):
+            origin.raw[path] = answer(reason)
+            nginx.get(path)
+            wait_stored(daemon, path)
+            origin.raw.clear()
+            hit = nginx.get(path)
+            assert hit.body == b"x" and hit.reason == kept, hit
+
+
 def fd_targets(nginx):
     targets = []
     for pid in nginx.workers():
@@ -276,11 +308,11 @@ def test_daemon_away():
     with cached("objmapper_timeout 500ms;", http="objmapper_timeout 500ms;") as (origin, daemon, nginx):
         body = bytes_of(20 << 20)
         origin.serve["/large"] = (200, [FRESH], body)
-        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.pause()
         began = time.monotonic()
         assert nginx.get("/large").body == body
         assert time.monotonic() - began < 20
-        daemon.process.send_signal(signal.SIGCONT)
+        daemon.resume()
         daemon.stop()
         daemon.close_listeners()
         assert nginx.get("/large").body == body

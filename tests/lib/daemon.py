@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import tap
 
@@ -162,6 +163,17 @@ class Daemon:
     def restart(self):
         self.stop()
         self.start()
+
+    def pause(self):
+        """SIGSTOP; returns when none of its threads runs any more."""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
+        self.process.send_signal(signal.SIGSTOP)
+        while any((task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()):
+            time.sleep(0.001)
+
+    def resume(self):
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def log(self, size=8000):
         """The end of what it logged."""

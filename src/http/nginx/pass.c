@@ -182,7 +182,8 @@ static ngx_int_t answer(struct pass *pass, int error, objmapper_object *object) 
 
         objmapper_object_free(pass->object);
         pass->object = object;
-        if (http_object_read(object, &response) < 0) {
+        if (objmapper_object_get_size(object) > NGX_MAX_OFF_T_VALUE ||
+            http_object_read(object, &response) < 0) {
                 ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                               "objmapper: the metadata of \"%V\" is not that of a response", &pass->key);
                 return fail(pass, -EBADMSG);

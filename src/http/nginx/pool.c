@@ -8,7 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#define MSEC_LATER 3600000 /* when nothing is said about when */
+#define MSEC_LATER    3600000 /* when nothing is said about when */
+#define REPORT_PERIOD 10      /* s: a daemon that fails again and again is told of once in these */
 
 struct link {
         struct pool *pool;
@@ -221,16 +222,19 @@ void pool_wake(struct pool *pool, objmapper_client *client) {
 }
 
 void pool_report(struct pool *pool, ngx_log_t *log, int error, const char *words) {
-        ngx_uint_t level = pool->failing ? NGX_LOG_INFO : NGX_LOG_ERR;
+        time_t now = ngx_time();
 
-        if (error < 0) {
-                ngx_log_error(level, log, 0, "objmapper: %s", words);
+        if (error < 0 && !pool->failing && now >= pool->report_next) {
+                ngx_log_error(NGX_LOG_ERR, log, 0, "objmapper: %s", words);
+                pool->failing = true;
+                pool->report_next = now + REPORT_PERIOD;
+        } else if (error < 0) {
+                ngx_log_error(NGX_LOG_INFO, log, 0, "objmapper: %s", words);
         } else if (pool->failing) {
                 ngx_log_error(NGX_LOG_NOTICE, log, 0, "objmapper: the daemon behind %s answers again",
                               pool->path);
+                pool->failing = false;
         }
-
-        pool->failing = error < 0;
 }
 
 void pool_close(struct pool *pool) {

@@ -19,7 +19,8 @@ struct pool {
         ngx_uint_t n_clients; /* at most */
         ngx_uint_t crowd;     /* requests in flight from which on another client is used */
         ngx_msec_t timeout;   /* of a request without progress */
-        bool failing;         /* the last answer was a failure of the daemon, which was logged */
+        bool failing;         /* it was logged that the daemon fails, and not yet that it answers again */
+        time_t report_next;   /* when the next failure may be logged so */
         struct link *link[POOL_CLIENTS_MAX];
 };
 
@@ -43,8 +44,8 @@ int pool_submit_to(struct pool *pool,
 /* As objmapper_client_wake(); the client is processed at the end of this turn. */
 void pool_wake(struct pool *pool, objmapper_client *client);
 
-/* Logs a failure of the daemon, with words of the client's or for error alone: the first in a row as an error, those
- * after it for whoever looks closer. error 0: it answered. */
+/* Logs a failure of the daemon, with words of the client's or for error alone: the first in a row as an error, when
+ * there was none for some seconds, those after it for whoever looks closer. error 0: it answered. */
 void pool_report(struct pool *pool, ngx_log_t *log, int error, const char *words);
 
 /* Closes all clients; requests under way end without an answer. */

@@ -106,7 +106,8 @@ static ngx_int_t set_fields(ngx_http_request_t *r, objmapper_object *object) {
                 ngx_str_t text = { size, (u_char *) value };
                 ngx_table_elt_t *field;
 
-                if (!http_field_served(key, value, size))
+                /* Ranges are nginx's to offer: all of it can be had in pieces. */
+                if (!http_field_served(key, value, size) || strcasecmp(key, "accept-ranges") == 0)
                         continue;
 
                 if (strcasecmp(key, "content-type") == 0) {

@@ -14,6 +14,7 @@
 
 struct control {
         bool forbids, shares;             /* it must not be kept; also what an authorised user got may be */
+        bool revalidates;                 /* it must not be served stale */
         int64_t max_age, s_maxage, grace; /* negative: not said */
 };
 
@@ -96,8 +97,12 @@ static void read_control(const ngx_str_t *value, struct control *control) {
         while (next_item(value, &position, &item)) {
                 if (item_is(&item, "no-store") || item_is(&item, "private") || item_is(&item, "no-cache"))
                         control->forbids = true;
-                else if (item_is(&item, "public") || item_is(&item, "must-revalidate"))
+                else if (item_is(&item, "public"))
                         control->shares = true;
+                else if (item_is(&item, "must-revalidate"))
+                        control->shares = control->revalidates = true;
+                else if (item_is(&item, "proxy-revalidate"))
+                        control->revalidates = true;
                 else if (item_is(&item, "s-maxage")) {
                         control->shares = true;
                         control->s_maxage = item_seconds(&item, "s-maxage");
@@ -215,7 +220,8 @@ ngx_int_t storable_check(ngx_http_request_t *r, time_t valid, struct storable *r
         int64_t lifetime;
 
         *ret = (struct storable){};
-        if (r->method != NGX_HTTP_GET)
+        /* A body is no part of the key. */
+        if (r->method != NGX_HTTP_GET || r->headers_in.content_length_n > 0 || r->headers_in.chunked)
                 return NGX_DECLINED;
         FOREACH_FIELD(field, headers, "set-cookie")
         return NGX_DECLINED;
@@ -236,7 +242,7 @@ ngx_int_t storable_check(ngx_http_request_t *r, time_t valid, struct storable *r
 
         lifetime = read_lifetime(headers, &control);
         ret->ttl = lifetime >= 0 ? lifetime : (int64_t) valid;
-        ret->grace = control.grace;
+        ret->grace = control.revalidates ? 0 : control.grace;
         if (ret->ttl + ret->grace <= ret->age ||
             !status_is_storable(r->upstream->headers_in.status_n, lifetime >= 0))
                 return NGX_DECLINED;
@@ -307,7 +313,7 @@ int storable_describe(ngx_http_request_t *r, const struct storable *storable, ob
         int error;
 
         (void) snprintf(status, sizeof(status), "%03u", (unsigned) r->upstream->headers_in.status_n % 1000);
-        if (line->len > 4)
+        if (line->len > 4 && http_text_valid((const char *) line->data, line->len))
                 error = objmapper_request_add_metadata(put, ":status", line->data, line->len);
         else
                 error = objmapper_request_add_metadata(put, ":status", status, 3);

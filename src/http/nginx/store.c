@@ -373,7 +373,7 @@ static ngx_int_t begin(ngx_http_request_t *r, struct location_conf *conf, struct
                 return NGX_ERROR;
 
         submit(report->putting, r, &uri, &storable);
-        report->store = STORE_PUT;
+        report->store = report->putting->cut ? STORE_SKIP : STORE_PUT;
         return NGX_OK;
 }
 
