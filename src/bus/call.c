@@ -18,45 +18,50 @@ struct calls {
         struct authority *authority;
         struct mailbox *mailbox;
         struct job_pool *pool, *long_pool;
+        struct call *all;
         unsigned n_undecided, n_changes, n_asks, n_long_asks;
-        uid_t long_askers[CALLS_MAX]; /* whose those are */
         size_t undecided_bytes;
+};
+
+/* What one caller has of those that count there. */
+struct share {
+        size_t n, bytes;
 };
 
 static bool is_change(enum access_verb verb) {
         return verb != ACCESS_STAT && verb != ACCESS_LIST;
 }
 
-static void add_long_asker(struct calls *calls, uid_t uid) {
-        calls->long_askers[calls->n_long_asks] = uid;
+static struct share share_of(const struct calls *calls, const unsigned *counter, sd_bus_message *message) {
+        const char *sender = sd_bus_message_get_sender(message);
+        struct share share = {};
+
+        for (const struct call *call = calls->all; call; call = call->next)
+                if (call->counter == counter &&
+                    strcmp(sd_bus_message_get_sender(call->message), sender) == 0) {
+                        share.n++;
+                        share.bytes += call->undecided_bytes;
+                }
+
+        return share;
 }
 
-static void remove_long_asker(struct calls *calls, uid_t uid) {
-        unsigned i = 0;
-
-        while (calls->long_askers[i] != uid)
-                i++;
-        calls->long_askers[i] = calls->long_askers[calls->n_long_asks - 1];
+/* Whether somebody who has own of all may have some more: no more than are left then. */
+static bool may_have(size_t more, size_t own, size_t all, size_t max) {
+        return own + more <= max - all;
 }
 
 static bool asks_for_too_long(const struct calls *calls, uid_t uid) {
         unsigned n = 0;
 
-        for (unsigned i = 0; i < calls->n_long_asks; i++)
-                n += calls->long_askers[i] == uid;
+        for (const struct call *call = calls->all; call; call = call->next)
+                n += call->counter == &calls->n_long_asks && call->uid == uid;
 
         return n >= LONG_ASKS_PER_USER;
 }
 
 /* NULL: it is none of them any more. */
 static void call_count(struct call *call, unsigned *counter) {
-        unsigned *long_asks = &call->calls->n_long_asks;
-
-        if (call->counter == long_asks)
-                remove_long_asker(call->calls, call->uid);
-        if (counter == long_asks)
-                add_long_asker(call->calls, call->uid);
-
         call->calls->undecided_bytes -= call->undecided_bytes;
         call->undecided_bytes = 0;
 
@@ -69,6 +74,13 @@ static void call_count(struct call *call, unsigned *counter) {
 
 void call_free(struct call *call) {
         call_count(call, NULL);
+        if (call->previous)
+                call->previous->next = call->next;
+        else
+                call->calls->all = call->next;
+        if (call->next)
+                call->next->previous = call->previous;
+
         if (call->method->done)
                 call->method->done(call);
         sd_bus_message_unref(call->message);
@@ -84,7 +96,7 @@ int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, co
 
         assert(method->size >= sizeof(*call));
 
-        if (calls->n_undecided >= UNDECIDED_MAX)
+        if (!may_have(1, share_of(calls, &calls->n_undecided, message).n, calls->n_undecided, UNDECIDED_MAX))
                 return reject_undecided(message);
 
         call = calloc(1, method->size);
@@ -94,6 +106,10 @@ int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, co
         call->method = method;
         call->calls = calls;
         call->message = sd_bus_message_ref(message);
+        call->next = calls->all;
+        if (call->next)
+                call->next->previous = call;
+        calls->all = call;
         call_count(call, &calls->n_undecided);
 
         *ret = call;
@@ -133,16 +149,27 @@ static void done(struct job *job) {
                 (void) log_errno(LOG_DEBUG, r, "A call over the bus can't be answered: %m");
 }
 
+static bool is_too_much(const struct call *call, const unsigned *counter) {
+        const struct calls *calls = call->calls;
+
+        if (*counter >= CALLS_MAX)
+                return true;
+        if (counter == &calls->n_asks)
+                return !may_have(1, share_of(calls, counter, call->message).n, *counter, CALLS_MAX);
+
+        return counter == &calls->n_long_asks && asks_for_too_long(calls, call->uid);
+}
+
 int call_submit(struct call *call) {
         struct calls *calls = call->calls;
         bool changes = is_change(call->method->verb);
-        bool asks_long = !changes && call->method->is_long;
-        unsigned *counter = changes ? &calls->n_changes : asks_long ? &calls->n_long_asks : &calls->n_asks;
+        unsigned *counter = changes                 ? &calls->n_changes
+                            : call->method->is_long ? &calls->n_long_asks
+                                                    : &calls->n_asks;
 
-        if (*counter >= CALLS_MAX || (asks_long && asks_for_too_long(calls, call->uid))) {
+        if (is_too_much(call, counter)) {
                 int r = bus_reject(call->message, BUS_ERROR_BUSY,
-                                   "%i calls of this kind are under way: try again later.",
-                                   *counter >= CALLS_MAX ? CALLS_MAX : LONG_ASKS_PER_USER);
+                                   "Too many calls of this kind are under way: try again later.");
 
                 call_free(call);
                 return r;
@@ -196,7 +223,8 @@ int call_ask(struct call *call) {
         struct calls *calls = call->calls;
         int r;
 
-        if (call->bytes > UNDECIDED_BYTES_MAX - calls->undecided_bytes)
+        if (!may_have(call->bytes, share_of(calls, &calls->n_undecided, call->message).bytes,
+                      calls->undecided_bytes, UNDECIDED_BYTES_MAX))
                 r = reject_undecided(call->message);
         else {
                 call->undecided_bytes = call->bytes;

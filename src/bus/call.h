@@ -16,12 +16,13 @@
 #include "storage.h"
 
 /* Calls under way of those that change something, of those that ask, and of those that ask for long: these take a
- * while, and one caller is not to have them all. */
+ * while, and one user is not to have them all. */
 #define CALLS_MAX          64
 #define LONG_ASKS_PER_USER 16
 
-/* Those before, of which it is not known yet whether they may be done, and the bytes that these hold. Anybody can
- * make them: so many that one caller can't hold up those who may. */
+/* Those before, of which it is not known yet whether they may be done, nor by which user, and the bytes that these
+ * hold. Anybody can make them, and as many of those that ask. So a connection may have no more of either than it
+ * leaves free: of hundreds that take all they can none is left with nothing, nor who comes after them. */
 #define UNDECIDED_MAX       1024
 #define UNDECIDED_BYTES_MAX ((size_t) 128 << 20)
 
@@ -56,6 +57,7 @@ struct call {
 
         unsigned *counter; /* private */
         size_t undecided_bytes;
+        struct call *previous, *next;
         struct job job;
 };
 
@@ -77,7 +79,8 @@ bool calls_are_under_way(const struct calls *calls);
 struct storage *calls_storage(const struct calls *calls);
 struct server *calls_server(const struct calls *calls);
 
-/* A call of method, zeroed. 0; 1: there are too many, and it was answered so; or a negative errno. */
+/* A call of method, zeroed. 0; 1: there are too many, of this caller or of all, and it was answered so; or a negative
+ * errno. */
 int call_new(struct call **ret, struct calls *calls, sd_bus_message *message, const struct method *method);
 void call_free(struct call *call);
 DEFINE_CLEANUP(struct call, call_free)
