@@ -218,7 +218,7 @@ def test_output_to_links_and_devices(daemon):
 
 def test_output_where_files_need_a_name(daemon):
     """As on file systems that can't O_TMPFILE: a named file, which is gone after a failure too."""
-    daemon_lib.need("strace")
+    daemon_lib.need_tracing()
     folder = empty_folder("output")
     daemon.ctl("put", "large", input=LARGE)
     strace = ["strace", "-o", work / "strace", "-e", "trace=openat", "-P", folder, "-e",

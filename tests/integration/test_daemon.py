@@ -108,6 +108,11 @@ def test_no_sockets():
         assert remedy in refused.stderr, refused.stderr
 
 
+def is_refused(passed):
+    refused = run_with_socket("reader", passed)
+    return refused.returncode == 3 and "not a listening Unix stream socket" in refused.stderr
+
+
 def test_wrong_sockets():
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind("")  # a name of the kernel's choice
@@ -115,22 +120,25 @@ def test_wrong_sockets():
         refused = run_with_socket("writer", listener)
         assert refused.returncode == 3 and '"writer"' in refused.stderr and "FileDescriptorName=" in refused.stderr
 
-    def is_refused(passed):
-        refused = run_with_socket("reader", passed)
-        return refused.returncode == 3 and "not a listening Unix stream socket" in refused.stderr
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
         silent.bind("")
         assert is_refused(silent)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind("")
         assert is_refused(datagrams)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as network:
+    with open("/dev/null", "rb") as null:
+        assert is_refused(null)
+
+
+def test_network_socket():
+    try:
+        network = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise tap.Skip(f"needs a network: {error}") from error
+    with network:
         network.bind(("127.0.0.1", 0))
         network.listen()
         assert is_refused(network)
-    with open("/dev/null", "rb") as null:
-        assert is_refused(null)
 
 
 def test_socket_activation():
@@ -377,13 +385,13 @@ def test_reload():
         assert is_full()
         assert "refused" not in reload("MaxConnections=3")
         assert "The configuration was reloaded: [Server] MaxConnections=.\n" in daemon.log()
-        assert not is_full()
+        wait_until(lambda: not is_full(), "room for two")  # once the sessions before are closed
 
         refusal = f"{daemon.config}:5: MaxConnectionsPerUser=0: out of range"
         status = reload("MaxConnections=1\nMaxConnectionsPerUser=0")
         assert status.startswith("STATUS=0 objects, ") and f"; the last reload was refused: {refusal}" in status, status
         assert f"stays in force: {refusal}" in daemon.log()
-        assert not is_full()
+        wait_until(lambda: not is_full(), "room for two")
 
         daemon.config.write_text("[Store]\nStoreDirectory=/elsewhere\nCachePath=/elsewhere\n[Server]\nWorkers=3\n")
         status = send_reload()

@@ -10,7 +10,7 @@ import common
 import tap
 import wire
 from common import bytes_of
-from daemon import Daemon, need
+from daemon import Daemon, need_tracing
 
 VISIBLE_BY_DEFAULT = "[Store]\nDurability=visible"
 SIZES = {"inline": 1000, "file": 100000}
@@ -77,7 +77,7 @@ class Calls:
 
 
 def test_durable_is_answered_after_the_disk():
-    need("strace")
+    need_tracing()
     for name, size in SIZES.items():
         calls = Calls(size, wire.FLAG_DURABLE)
         syncs = calls.syncs(name)
@@ -85,7 +85,7 @@ def test_durable_is_answered_after_the_disk():
 
 
 def test_visible_is_answered_before_the_disk():
-    need("strace")
+    need_tracing()
     for name, size in SIZES.items():
         # On a busy machine the disk may be asked while the reply is on its way.
         for _ in range(20):
@@ -96,7 +96,8 @@ def test_visible_is_answered_before_the_disk():
                 break
         else:
             raise AssertionError((syncs, calls.calls))
-        assert calls.calls[syncs[-1]][0] - calls.calls[calls.reply][0] < 1, calls.calls
+        # Begun; how long it takes is the disk's affair.
+        assert calls.calls[syncs[0]][0] - calls.calls[calls.reply][0] < 1, calls.calls
 
 
 def test_flags():

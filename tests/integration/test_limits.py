@@ -49,10 +49,10 @@ def test_hello_that_trickles():
 
 def test_idle():
     """A notice, then the end; so for a stream that stalls. Who asks in time stays."""
-    with Daemon(settings="IdleTimeoutSec=1s") as daemon, common.Unchanged(daemon):
+    with Daemon(settings="IdleTimeoutSec=3s") as daemon, common.Unchanged(daemon):
         with wire.Peer(daemon.reader) as idle, wire.Peer(daemon.publisher) as stalled, \
                 wire.Peer(daemon.reader) as busy:
-            assert idle.limits["idle_usec"] == 1000000
+            assert idle.limits["idle_usec"] == 3000000
             stalled.send(wire.frame(wire.PUT, 9, wire.uri("stalled"), flags=wire.FLAG_STREAM),
                          wire.frame(wire.DATA, 9, body_size=100000), bytes_of(70000))
             idle.socket.setblocking(False)
@@ -133,10 +133,11 @@ def test_descriptors_in_flight():
             for _ in range(3):
                 ids = [peer.new_id() for _ in range(100)]
                 peer.send(*(wire.frame(wire.GET, id_, wire.uri("file")) for id_ in ids))
-                common.wait_until(lambda: common.stats(daemon)["requests_get"] % 100 == 0, "all are read")
-                for id_ in ids:
+                common.wait_until(lambda: common.readable(peer.socket) > 0, "the first came")
+                while ids:
                     reply = peer.receive()
-                    assert reply.id == id_ and reply.fd_count <= 10 and reply.content() == bytes_of(5000)
+                    ids.remove(reply.id)  # in any order: some may be opened by a thread
+                    assert reply.fd_count <= 10 and reply.content() == bytes_of(5000), reply
                     reply.close()
 
 
@@ -151,9 +152,11 @@ def test_descriptors_not_received():
             before = cpu_ticks(daemon)
             time.sleep(1)
             assert cpu_ticks(daemon) - before < 50, "it spins"
-            for i in range(100):
+            ids = {100 + i for i in range(100)}
+            while ids:
                 reply = peer.receive()
-                assert reply.id == 100 + i and reply.content() == bytes_of(5000)
+                ids.remove(reply.id)
+                assert reply.content() == bytes_of(5000), reply
                 reply.close()
 
 

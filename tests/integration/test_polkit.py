@@ -126,6 +126,19 @@ def test_silence_costs_nobody_else(bus):
             call.communicate()
 
 
+def test_goes_away(bus):
+    """An authority that ends while it is asked permits nothing, and one that comes after it is asked."""
+    with Authority(bus) as polkit:
+        polkit.will("silence")
+        call = start(bus, *PUT)
+        polkit.asked()
+    said = said_to(call)
+    assert said.startswith(f"PutBytes is not permitted to uid {USER}, and polkit can't be asked: "), said
+    with Authority(bus) as polkit:
+        polkit.will("yes")
+        bus.call(*PUT, uid=USER)
+
+
 def test_stop_answers(_):
     """Who waits for polkit is told when the daemon stops."""
     with bus_lib.Bus() as own, daemon_lib.Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}) as daemon, \

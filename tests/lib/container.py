@@ -216,16 +216,18 @@ class Container:
     def property(self, unit, name):
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).stdout.strip()
 
+    def log(self, *options, **kwargs):
+        """What journalctl shows, nothing of what was logged until now left out."""
+        self.run("journalctl", "--sync", **kwargs)
+        return self.run("journalctl", "--no-pager", *options, **kwargs).stdout
+
     def journal(self, *matches):
         """The journal's entries that match, as dicts."""
-        self.run("journalctl", "--sync")
-        output = self.run("journalctl", "--output=json", "--all", *matches).stdout
-        return [json.loads(line) for line in output.splitlines()]
+        return [json.loads(line) for line in self.log("--output=json", "--all", *matches).splitlines()]
 
     def tell(self, lines=40):
         """The end of the journal since the boot was done, for the report of a failure."""
-        return self.run("journalctl", "--no-pager", f"--since=@{self.booted:.0f}", "--lines", lines,
-                        check=False).stdout
+        return self.log(f"--since=@{self.booted:.0f}", "--lines", lines, check=False)
 
 
 def remove_cgroup(cgroup):

@@ -224,3 +224,10 @@ def need(*programs):
     for program in programs:
         if not shutil.which(program):
             raise tap.Skip(f"needs {program}")
+
+
+def need_tracing():
+    """Skips the test where strace is missing, or may not trace."""
+    need("strace")
+    if subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        raise tap.Skip("needs to be permitted to trace")

@@ -2,19 +2,35 @@
 
 /* Preloaded into the daemon: makes one of its threads hang, for good, when it comes to wait for events. The
  * file "hang" in the daemon's state folder says which: "objmapperd 0", the main thread, or "worker N", the
- * Nth from 1 that came to wait. "hung" appears when it hangs. */
+ * Nth from 1 that came to wait. When it hangs the file is gone, for who comes next, and "hung" says since when: by
+ * CLOCK_MONOTONIC, in microseconds. */
 
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FOLDER "/var/lib/objmapper/"
 
 static unsigned n_workers; /* that have come to wait */
+
+static void say_hung(void) {
+        struct timespec now;
+        FILE *file;
+
+        (void) unlink(FOLDER "hang");
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        file = fopen(FOLDER "hung.part", "we");
+        if (!file)
+                return;
+
+        (void) fprintf(file, "%lld", (long long) now.tv_sec * 1000000 + now.tv_nsec / 1000);
+        (void) fclose(file);
+        (void) rename(FOLDER "hung.part", FOLDER "hung");
+}
 
 static void hang_if_asked(void) {
         static __thread unsigned number;
@@ -36,7 +52,7 @@ static void hang_if_asked(void) {
         if (strcmp(asked, own) != 0)
                 return;
 
-        (void) close(open(FOLDER "hung", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+        say_hung();
         for (;;)
                 (void) pause();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* load RATE: gets in every mode and puts, each kind from a client of its own, RATE requests a second of each,
- * until standard input ends. Each body says what it has to be. Tells how many requests there were, how many
- * failed, how many bodies were wrong, and how long the longest request took. */
+ * until standard input ends; a byte of it asks how many requests there were so far. Each body says what it has to
+ * be. Tells at the end how many requests there were, how many failed, how many bodies were wrong, and how long the
+ * longest request took. */
 #include <err.h>
 #include <errno.h>
 #include <poll.h>
@@ -29,7 +30,8 @@ static uint64_t interval_usec;
 struct kind {
         pthread_t thread;
         enum objmapper_mode mode; /* 0: puts */
-        uint64_t n, n_failed, n_wrong, longest_usec;
+        uint64_t n;               /* atomic */
+        uint64_t n_failed, n_wrong, longest_usec;
 };
 
 /* What word i of an object's body is: all of it follows from the first two words, number and version. */
@@ -92,7 +94,7 @@ static void *run(void *userdata) {
                 r = kind->mode == 0 ? put(client, number, kind->n) : objmapper_get(client, uri, &object);
                 took_usec = clock_usec(CLOCK_MONOTONIC) - began_usec;
 
-                kind->n++;
+                (void) __atomic_add_fetch(&kind->n, 1, __ATOMIC_RELAXED);
                 kind->longest_usec = MAX(kind->longest_usec, took_usec);
                 if (r < 0) {
                         kind->n_failed++;
@@ -112,6 +114,15 @@ static void *run(void *userdata) {
 
         objmapper_client_close(client);
         return NULL;
+}
+
+static void answer(const struct kind *kinds) {
+        uint64_t n = 0;
+
+        for (size_t i = 0; i < KINDS; i++)
+                n += __atomic_load_n(&kinds[i].n, __ATOMIC_RELAXED);
+        (void) printf("%llu so far\n", (unsigned long long) n);
+        (void) fflush(stdout);
 }
 
 int main(int argc, char *argv[]) {
@@ -143,7 +154,7 @@ int main(int argc, char *argv[]) {
         (void) fflush(stdout);
 
         while (read(STDIN_FILENO, &byte, 1) > 0)
-                ;
+                answer(kinds);
         __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
         for (size_t i = 0; i < KINDS; i++) {
                 (void) pthread_join(kinds[i].thread, NULL);

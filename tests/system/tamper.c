@@ -63,7 +63,7 @@ static void try_to_reopen(int fd, int flags, bool sealed) {
         if (again >= 0 && sealed)
                 try_to_change(again);
         else
-                must_fail("re-open for writing", again >= 0);
+                must_fail(flags & O_TRUNC ? "truncate while opening" : "re-open for writing", again >= 0);
 }
 
 static objmapper_object *get(const char *uri, int mode) {
@@ -116,6 +116,8 @@ int main(int argc, char *argv[]) {
         try_to_reopen(fd, O_RDWR, sealed);
         try_to_reopen(fd, O_WRONLY, sealed);
         try_to_reopen(fd, O_RDWR | O_APPEND, sealed);
+        if (!sealed)
+                try_to_reopen(fd, O_WRONLY | O_TRUNC, sealed);
 
         objmapper_object_free(object);
         objmapper_object_free(other);

@@ -50,7 +50,7 @@ def test_setup(host):
     host.start_again()
     host.put("hot", BODY)
     heat(host, "hot")
-    log = host.run("journalctl", "--unit=objmapper.service").stdout
+    log = host.log("--unit=objmapper.service")
     assert "CachePath=" not in log and "view" not in log, log
 
 

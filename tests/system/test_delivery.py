@@ -9,7 +9,7 @@ import tap
 
 container.enter_namespaces()
 
-from host import Host  # noqa: E402, pylint: disable=wrong-import-position
+from host import Host, wait_until  # noqa: E402, pylint: disable=wrong-import-position
 
 BIG = 64 << 20
 CALL = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
@@ -25,16 +25,23 @@ class Trace:
         self.host = host
 
     def __enter__(self):
+        self.pid = self.host.property("objmapper.service", "MainPID")
         self.strace = self.host.start("strace", "--follow-forks", "--decode-fds=path", "--output", self.FILE,
-                                      "--attach", self.host.property("objmapper.service", "MainPID"),
-                                      stderr=-1, text=True)
+                                      "--attach", self.pid, stderr=-1, text=True)
         assert "attached" in self.strace.stderr.readline()
         return self
 
     def __exit__(self, *_):
+        wait_until(self.is_told)
         self.host.run("pkill", "-INT", "-x", "strace")
         self.strace.communicate(timeout=20)
         self.calls = read_trace(self.host.path(self.FILE).read_text())
+
+    def is_told(self):
+        """Whether strace has written down all that was called: a thread whose call it has yet to see the end of waits for
+        it, as no other does."""
+        states = self.host.run("sh", "-c", f"cat /proc/{self.pid}/task/*/stat", check=False).stdout.splitlines()
+        return all(line.rpartition(") ")[2].startswith("S") for line in states)
 
 
 def read_trace(text):
@@ -128,13 +135,28 @@ def test_reader_cannot_change_a_byte(host):
 
 def test_not_even_the_owner_can_write_through_the_view(host):
     before = host.get("blob")
-    # The blob's own mode forbids its owner to write, and the view to change the mode; root, who needs no mode,
-    # meets the view everywhere.
-    for user, what in (("objmapper", ("fchmod",)), ("root", ("fchmod", "re-open for writing"))):
+
+    def meets_the_view(user, *what):
         result = host.run(host.test_program("tamper"), "fdpass", "blob", user=user, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
-        refused = [line for line in result.stdout.splitlines() if line.startswith(what)]
-        assert refused and all(line.endswith("Read-only file system") for line in refused), result.stdout
+        refused = [line.partition(": ") for line in result.stdout.splitlines() if line.startswith(what)]
+        assert {name for name, _, _ in refused} == set(what), result.stdout
+        assert all(why == "Read-only file system" for _, _, why in refused), result.stdout
+
+    # The blob's own mode forbids its owner to write, and the view to change the mode or to truncate while opening; root,
+    # who needs no mode, meets the view everywhere.
+    meets_the_view("objmapper", "fchmod", "truncate while opening")
+    meets_the_view("root", "fchmod", "re-open for writing", "truncate while opening")
+    # So does the owner where no mode is in the way.
+    bodies = [path for path in host.path("/var/lib/objmapper/blobs").rglob("*") if path.is_file()]
+    modes = {path: path.stat().st_mode & 0o7777 for path in bodies}
+    for path in bodies:
+        path.chmod(0o600)
+    try:
+        meets_the_view("objmapper", "fchmod", "re-open for writing", "truncate while opening")
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
     assert host.get("blob") == before
 
 

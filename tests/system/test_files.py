@@ -13,6 +13,7 @@ from host import Host, wait_until  # noqa: E402, pylint: disable=wrong-import-po
 
 MODES = ("fdpass", "copy", "splice", "auto")
 WANTED = 5000
+FOLDER = "/srv/files"
 stored = {}
 
 
@@ -23,7 +24,7 @@ def count_files(folder):
 
 def fetch_all(host):
     for mode in MODES:
-        result = host.run(host.test_program("fetch-all"), mode, "share/", stored["folder"], user="reader",
+        result = host.run(host.test_program("fetch-all"), mode, "share/", FOLDER, user="reader",
                           timeout=300)
         print(f"# {mode}: {result.stdout.strip()}")
         assert result.stdout.startswith(f"{stored['count']} same, 0 different"), result.stdout
@@ -34,9 +35,13 @@ def test_put_recursively(host):
     counts = {path: count_files(host.path(path)) for path in candidates}
     folder = next((path for path, count in counts.items() if count >= WANTED), None)
     assert folder, f"no folder with enough files: {counts}"
-    stored.update(folder=folder, count=counts[folder])
+    # Copies: packages may be installed on this machine meanwhile. What goes away before cp comes to it is not in them.
+    host.run("sh", "-c", f"mkdir {FOLDER} && cd {folder} && find . -type f -print0 | head -z -n {WANTED + 1000} | "
+             f"xargs -0 cp --archive --parents --target-directory={FOLDER}", check=False, timeout=300)
+    stored["count"] = count_files(host.path(FOLDER))
+    assert stored["count"] >= WANTED, stored
     host.start_again()
-    result = host.ctl("put", "--recursive", folder, "share/", timeout=600)
+    result = host.ctl("put", "--recursive", FOLDER, "share/", timeout=600)
     print(f"# {folder}: {stored['count']} files: {(result.stdout + result.stderr).strip()}")
     listed = host.ctl("ls", "share/", user="reader", timeout=120).stdout
     assert len(listed.splitlines()) == stored["count"]

@@ -136,7 +136,9 @@ def test_flood(host):
     assert len(entries(host, NO_ROOM)) == len(entries(host, NOT_PERMITTED)) == 1  # in ten minutes
     assert 1 <= len(entries(host, DAMAGED)) < 20
 
-    times = sorted(int(entry["__REALTIME_TIMESTAMP"]) for entry in host.journal("_COMM=objmapperd"))
+    # When they were sent: a journald that has had no processor for a while takes many at once.
+    times = sorted(int(entry.get("_SOURCE_REALTIME_TIMESTAMP", entry["__REALTIME_TIMESTAMP"]))
+                   for entry in host.journal("_COMM=objmapperd"))
     most = max(sum(begin <= moment < begin + 1_000_000 for moment in times) for begin in times)
     print(f"# {len(times)} lines, at most {most} in a second")
     assert most <= LINES_PER_SECOND, times

@@ -198,7 +198,7 @@ def test_journal(host):
         assert value in started[-1][name], started[-1]
     refused = host.journal("--unit=objmapper.service", f"MESSAGE_ID={RELOAD_REFUSED}")
     assert "MaxConnections=many" in refused[-1]["MESSAGE"], refused
-    text = host.run("journalctl", "--no-pager", "--unit=objmapper.service").stdout
+    text = host.log("--unit=objmapper.service")
     assert "journalled" not in text, "a request was logged"
 
 
@@ -227,7 +227,7 @@ def test_messages_are_explained(host):
     host.start_again()
     host.run("journalctl", "--update-catalog")
     host.put("explained", "bytes")
-    text = host.run("journalctl", "--no-pager", "--catalog", f"MESSAGE_ID={STARTED}").stdout
+    text = host.log("--catalog", f"MESSAGE_ID={STARTED}")
     assert "Subject: objmapper has started" in text, text
     assert re.search(r"The daemon serves the \d+ objects of the store /var/lib/objmapper", text), text
     for number in re.findall(r"^-- (\w+)$", host.path("/usr/lib/systemd/catalog/objmapper.catalog").read_text(),

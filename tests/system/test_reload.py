@@ -124,6 +124,7 @@ def test_good_and_bad(host):
             where = f"{DROP_IN}:7: MaxBytes=much: "
             status = host.run("systemctl", "status", "--lines=0", "objmapper.service").stdout
             assert re.search(rf"^ +Status: .*the last reload was refused: {re.escape(where)}", status, re.M), status
+            host.run("journalctl", "--sync")
             assert where in host.run("systemctl", "status", "objmapper.service").stdout.partition("CGroup")[2]
             if way is by_bus:
                 assert where in result.stderr, result

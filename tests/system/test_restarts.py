@@ -2,7 +2,8 @@
 """What clients of the library see of restarts: nothing but a wait. The units as they are shipped, the store on a
 disk of its own, whose reads are counted.
 
-RESTARTS= and KILLS= in the environment say how many; as quickly as the start limit of the unit lets them."""
+RESTARTS= and KILLS= in the environment say how many; as quickly as the start limit of the unit lets them, and as the
+clients come to ask as often as they have to beside them: a busy machine takes longer."""
 
 import os
 import pathlib
@@ -21,6 +22,7 @@ RESTARTS = int(os.environ.get("RESTARTS", "30"))
 KILLS = int(os.environ.get("KILLS", "10"))
 RATE = 500  # of each kind of request, five kinds
 LEAST_RATE = 1000  # of all together
+CATCH_UP_SECONDS = 60
 STARTS_PER_SECOND = 5  # StartLimitBurst=50 in StartLimitIntervalSec=10s
 
 
@@ -32,7 +34,15 @@ class Load:
 
     def __enter__(self):
         assert self.process.stdout.readline() == "started\n", self.process.communicate()
+        self.began = time.monotonic()
         return self
+
+    def is_on_time(self):
+        """Whether there have been enough requests so far."""
+        self.process.stdin.write("?")
+        self.process.stdin.flush()
+        count = int(self.process.stdout.readline().removesuffix(" so far\n"))
+        return count >= 1.05 * LEAST_RATE * (time.monotonic() - self.began)
 
     def __exit__(self, *_):
         output, errors = self.process.communicate(timeout=60)
@@ -74,6 +84,7 @@ def disturb_often(host, n, disturb):
             began = time.monotonic()
             disturb(host)
             time.sleep(max(0, began + 1.05 / STARTS_PER_SECOND - time.monotonic()))
+            wait_until(load.is_on_time, CATCH_UP_SECONDS)
             now = sectors_read()
             counts.append(now - before)
             before = now
