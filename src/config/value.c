@@ -166,6 +166,9 @@ int value_parse_time(const char *text, uint64_t *ret) {
                 text += strspn(text, WHITESPACE);
         } while (*text);
 
+        if (sum > UINT64_MAX / 2) /* so that any moment and a time after it are no overflow */
+                return -ERANGE;
+
         *ret = sum;
         return 0;
 }

@@ -23,7 +23,7 @@ enum {
         EXIT_BAD_CONFIG = 6, /* systemd's EXIT_NOTCONFIGURED */
 };
 
-/* Signals are the event loop's, whichever thread they reach. */
+/* Signals are the event loop's, whichever thread they reach, and whenever: a reload that comes early is done later. */
 static void block_signals(void) {
         static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
         sigset_t set;
@@ -57,7 +57,6 @@ static int serve(const struct options *options, struct config *config) {
         if (sockets_take(&sockets) < 0)
                 return EXIT_NO_SOCKETS;
 
-        block_signals();
         raise_fd_limit();
 
         if (store_find(&directory, config, options->user, options->instance) < 0)
@@ -87,6 +86,7 @@ int main(int argc, char *argv[]) {
         if (r <= 0)
                 return r < 0 ? EXIT_BAD_USAGE : EXIT_SUCCESS;
 
+        block_signals();
         log_open();
         (void) umask(0077);
 

@@ -11,6 +11,7 @@
 
 #include "bus.h"
 #include "clock.h"
+#include "escape.h"
 #include "idle.h"
 #include "log.h"
 #include "macro.h"
@@ -25,6 +26,7 @@
 #define STATUS_INTERVAL_USEC (30 * USEC_PER_SEC)
 #define STATUS_ACCURACY_USEC (10 * USEC_PER_SEC)
 #define WORKERS_MAX          256U
+#define REFUSAL_MAX          800U /* bytes, each of which may become four: of 4096 that a notification may have */
 
 struct manager {
         const struct options *options;
@@ -212,12 +214,33 @@ static int apply(struct manager *manager, struct config *config, char **ret_text
         return 0;
 }
 
+/* What a file is called may be any bytes, and more than the service manager takes: the reason stands at the end. To be
+ * freed; NULL: no memory. */
+static char *shorten(const char *text) {
+        size_t size = strlen(text), skip = size > REFUSAL_MAX ? size - REFUSAL_MAX : 0, shortened_size;
+        char *shortened = NULL;
+        FILE *stream;
+
+        stream = open_memstream(&shortened, &shortened_size);
+        if (!stream)
+                return NULL;
+
+        (void) fprintf(stream, "%s", skip > 0 ? "..." : "");
+        print_escaped(stream, text + skip, size - skip);
+        if (fclose(stream) != 0) {
+                free(shortened);
+                return NULL;
+        }
+
+        return shortened;
+}
+
 static int refuse_reload(struct manager *manager, int error, char **ret_text) {
         log_write(LOG_ERR, error, MESSAGE_RELOAD_REFUSED, NULL, 0,
                   "The configuration was not reloaded, the one before stays in force: %s",
                   *ret_text ?: strerror(-error));
         free(manager->refusal);
-        manager->refusal = *ret_text ? strdup(*ret_text) : NULL;
+        manager->refusal = *ret_text ? shorten(*ret_text) : NULL;
         tell_status(manager, "READY=1\n");
         return error;
 }

@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
 
 import tap  # noqa: E402  pylint: disable=wrong-import-position
-from daemon import DEADLINE_SECONDS, Daemon, build_path, need  # noqa: E402  pylint: disable=wrong-import-position
+from daemon import DEADLINE_SECONDS, Daemon, build_path, need, need_tracing  # noqa: E402  pylint: disable=wrong-import-position
 
 OBJMAPPERD = build_path("src/daemon/objmapperd")
 ENVIRONMENT = {"PATH": os.environ["PATH"], "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
@@ -402,6 +402,36 @@ def test_reload():
         before = daemon.log().count("The configuration was reloaded")
         reload("LogLevel=err")
         assert daemon.log().count("The configuration was reloaded") == before
+
+
+def test_refusal_of_any_name():
+    """What the service manager is told it takes, however long a file's name is and whatever is in it."""
+    with Daemon(start=False) as daemon, Notifications(daemon) as notifications:
+        daemon.config = daemon.base.joinpath(*["d" * 250] * 14, os.fsdecode(b"n\xff\nMAINPID=1"))
+        daemon.config.parent.mkdir(parents=True)
+        daemon.configure("")
+        daemon.start(wait=False)
+        notifications.wait("READY=1")
+        daemon.configure("MaxStreams=none")
+        daemon.process.send_signal(signal.SIGHUP)
+        notifications.wait("RELOADING=1")
+        told = notifications.socket.recv(65536)
+        assert len(told) <= 4096, len(told)
+        ready, status = told.decode().split("\n")
+        assert ready == "READY=1" and status.startswith("STATUS=0 objects, 0 sessions; the last reload was refused: ..."), told
+        assert "n\\xff\\nMAINPID=1:4: MaxStreams=none: not understood" in status, status
+
+
+def test_early_signal():
+    """A reload that is asked for before there is a loop is done when there is one."""
+    need_tracing()
+    with Daemon(start=False) as daemon:
+        # Leaks can't be looked for under strace.
+        daemon.environment = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+        daemon.command = ("strace", "-D", "-o", str(daemon.base / "trace"), "-e", "trace=openat", "-P", str(daemon.config),
+                          "-e", "inject=openat:signal=HUP:when=1")
+        daemon.start()
+        wait_until(lambda: "The configuration was reloaded" in daemon.log(), "the reload")
 
 
 def test_reload_of_the_store():

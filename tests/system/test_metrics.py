@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The counters as a monitoring system gets them."""
 
+import time
+
 import container
 import tap
 
 container.enter_namespaces()
 
-from host import Host  # noqa: E402, pylint: disable=wrong-import-position
+from host import Host, wait_until  # noqa: E402, pylint: disable=wrong-import-position
 
 PORT = 9919
 # By the parser of prometheus-client: families with their types, samples with their labels.
@@ -87,6 +89,25 @@ def test_other_requests(host):
     silent = host.start("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}; cat <&3", stdout=-1, text=True)
     assert scrape(host)
     assert silent.communicate(timeout=30)[0].startswith("HTTP/1.1 408 Request Timeout")
+
+
+def test_many_connections(host):
+    """Who connects and says nothing, over and over, ends nothing; what comes after that is answered. None is logged."""
+    host.start_again("objmapper.socket", "objmapper-metrics.socket")
+    host.run("bash", "-c", f"for i in $(seq 600); do exec 3<>/dev/tcp/127.0.0.1/{PORT} && exec 3>&-; done", check=False)
+    wait_until(lambda: is_answered(host), 60)
+    assert host.is_active("objmapper-metrics.socket")
+    began = f"--since=@{time.time():.6f}"
+    for _ in range(3):
+        assert scrape(host)
+    assert not [entry for entry in host.journal(began) if "objmapper-metrics@" in entry.get("UNIT", "")]
+
+
+def is_answered(host):
+    try:
+        return scrape(host)
+    except (AssertionError, IndexError):  # as many as may be are still being answered
+        return None
 
 
 def test_daemon_is_down(host):

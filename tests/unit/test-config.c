@@ -314,6 +314,7 @@ static void test_times(void) {
                 { "2days", UINT64_C(172800) * G_USEC_PER_SEC },
                 { "2weeks 1w", UINT64_C(1814400) * G_USEC_PER_SEC },
                 { "1M 1month 1months", UINT64_C(7889400) * G_USEC_PER_SEC },
+                { "292000y", UINT64_C(292000) * UINT64_C(31557600) * G_USEC_PER_SEC },
                 { "1y 1year 1years", UINT64_C(94672800) * G_USEC_PER_SEC },
                 { "1000001\u00b5s 1\u03bcs", 1000002 },
                 { "infinity", UINT64_MAX },
@@ -331,6 +332,8 @@ static void test_times(void) {
                 { "1s infinity", "not understood" },
                 { "300000000000d", "out of range" },
                 { "18446744073709s 18446744073709s", "out of range" },
+                { "18446744073709s", "out of range" },
+                { "300000y", "out of range" },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
