@@ -383,7 +383,7 @@ bool bus_is_busy(const struct bus *bus) {
 void bus_release_name(struct bus *bus) {
         uint64_t n;
 
-        if (!bus || sd_bus_release_name(bus->bus, bus->name) < 0)
+        if (!bus || !bus->bus || sd_bus_release_name(bus->bus, bus->name) < 0)
                 return;
 
         /* What was sent to the name came before the answer to that. What comes now was not sent to it, and there may
@@ -396,10 +396,11 @@ void bus_free(struct bus *bus) {
         if (!bus)
                 return;
 
+        bus_release_name(bus);
         calls_free(bus->calls); /* no call begins from now on */
         verifier_free(bus->verifier);
         properties_free(bus->properties);
-        sd_bus_flush_close_unref(bus->bus); /* which gives the name back */
+        sd_bus_flush_close_unref(bus->bus);
         free(bus->name);
         free(bus);
 }

@@ -47,6 +47,7 @@ bool bus_is_busy(const struct bus *bus);
  * Blocks on the bus. NULL is fine. */
 void bus_release_name(struct bus *bus);
 
-/* Waits for the changes that were begun, answers them, and gives the name back. NULL is fine. */
+/* Gives the name back, waits for what was begun, and answers all that was sent to it until then: with "busy", where it
+ * would have to ask others first. NULL is fine. */
 void bus_free(struct bus *bus);
 DEFINE_CLEANUP(struct bus, bus_free)

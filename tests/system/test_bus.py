@@ -127,6 +127,37 @@ def test_reload_is_told(host):
     host.run("systemctl", "reload", "objmapper.service")
 
 
+CALLER = """
+import select, sys, dbus
+bus = dbus.SystemBus()
+def call(method, signature, *arguments):
+    return bus.call_blocking("org.objmapper1", "/org/objmapper1", "org.objmapper1.Manager", method, signature, arguments,
+                             timeout=60)
+n = 0
+while n == 0 or not select.select([sys.stdin], [], [], 0)[0]:
+    assert call("GetStats", "") and call("GetInfo", "sa{sv}", "called", dbus.Dictionary({}, signature="sv"))["size"] == 5
+    n += 1
+    if n == 1:
+        print(flush=True)
+print(n)
+"""
+
+
+def test_restarts_lose_no_call(host):
+    """What was sent to the daemon before is answered by it, what comes after that by the next."""
+    host.start_again()
+    host.put("called", "bytes")
+    callers = [host.start("/usr/bin/python3", "-c", CALLER, stdin=-1, stdout=-1, stderr=-1, text=True) for _ in range(4)]
+    for caller in callers:
+        assert caller.stdout.readline() == "\n", caller.communicate()
+    for _ in range(10):
+        host.run("systemctl", "restart", "objmapper.service")
+    for caller in callers:
+        output, errors = caller.communicate(timeout=60)
+        assert caller.returncode == 0, errors
+        print(f"# {output.strip()} calls of each")
+
+
 def describe(text):
     interface = ElementTree.fromstring(text).find(f"interface[@name='{INTERFACE}']")
     return sorted((member.tag, member.get("name"), [tuple(sorted(part.attrib.items())) for part in member])

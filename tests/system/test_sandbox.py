@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import subprocess
+import time
 
 import container
 import tap
@@ -77,10 +78,11 @@ def test_all(host):
     failed = []
     for test in tests():
         host.path("/run/test-output").unlink(missing_ok=True)
+        began = time.monotonic()
         status, output = run_test(host, test)
         passed, skipped = (len(re.findall(pattern, output, re.MULTILINE))
                            for pattern in (r"^ok (?!.*# SKIP)", r"# SKIP"))
-        print(f"# {test['name']}: {passed} passed, {skipped} skipped", flush=True)
+        print(f"# {test['name']}: {passed} passed, {skipped} skipped, {time.monotonic() - began:.1f} s", flush=True)
         if status != 0:
             failed.append(f"{test['name']}:\n{output[-8000:]}")
     assert not failed, "\n".join(failed)
