@@ -21,8 +21,10 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 INSIDE = {str(BUILD): "/srv/build", str(TOP): "/srv/source"}  # the longer one first, where one is in the other
 # What takes root, other users or a bus that they are on: in this suite the daemon itself is asked that, as confined.
 OTHERS = "bus|bus_store|verify|polkit|namespaces|disks|fuse|storage-keep-free"
-# What is about this machine's tools or compilers, or another machine's, and the same once more for a long time.
-ELSEWHERE = "man.*|library-.+|vectors-.+|examples|top|limits|export|scale|crash.*|storage-(traces|stress)"
+# What is about this machine's tools or compilers, or another machine's.
+ELSEWHERE = "man.*|library-.+|vectors-.+|examples|completion|top"
+# What takes long, and asks the kernel for nothing that the rest does not.
+LONG = "limits|export|scale|crash.*|policy|turns|storage-(traces|stress|evict|hot|many|kill)"
 # What the unit says of the one daemon, and not of how far it may go.
 ITS_OWN = ("Type", "BusName", "Exec", "Sockets", "WatchdogSec", "Restart=", "RestartPrevent", "StateDirectory",
            "BindReadOnlyPaths", "Environment", "Timeout")
@@ -56,7 +58,7 @@ def confined(host):
 def tests():
     listed = subprocess.run(["meson", "introspect", "--tests", BUILD], check=True, stdout=subprocess.PIPE).stdout
     return [test for test in json.loads(listed)
-            if test["suite"][0].split(":")[-1] in ("unit", "integration") and not re.fullmatch(f"{OTHERS}|{ELSEWHERE}", test["name"])]
+            if test["suite"][0].split(":")[-1] in ("unit", "integration") and not re.fullmatch(f"{OTHERS}|{ELSEWHERE}|{LONG}", test["name"])]
 
 
 def run_test(host, test):
