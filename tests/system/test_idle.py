@@ -16,7 +16,16 @@ from host import SOCKETS, Host, wait_until  # noqa: E402, pylint: disable=wrong-
 import wire  # noqa: E402, pylint: disable=wrong-import-position
 
 IDLE_SECONDS = 1
-ROUNDS, CLIENTS = 20, 50
+ROUNDS, CLIENTS, CALLERS = 20, 50, 3
+# Over the bus: a call for each line, after as many seconds as it says.
+CALLER = """
+import sys, time, dbus
+bus = dbus.SystemBus()
+for line in sys.stdin:
+    time.sleep(float(line))
+    print(bus.call_blocking("org.objmapper1", "/org/objmapper1", "org.objmapper1.Manager", "GetInfo", "sa{sv}",
+                            ("kept", dbus.Dictionary({}, signature="sv")), timeout=60)["size"], flush=True)
+"""
 
 
 def is_gone(host):
@@ -51,6 +60,8 @@ def test_serves_who_comes_at_that_moment(host):
     host.put("kept", "bytes")
     path = str(host.path("/run/objmapper/objmapper.sock"))
     failures, served, pids = [], [], set()
+    callers = [host.start("/usr/bin/python3", "-c", CALLER, stdin=-1, stdout=-1, text=True, bufsize=1)
+               for _ in range(CALLERS)]
 
     def get(delay):
         time.sleep(delay)
@@ -68,8 +79,11 @@ def test_serves_who_comes_at_that_moment(host):
         clients = [threading.Thread(target=get, args=(start + 0.04 * i / CLIENTS,)) for i in range(CLIENTS)]
         for client in clients:
             client.start()
+        for i, caller in enumerate(callers):
+            caller.stdin.write(f"{start + 0.04 * i / CALLERS}\n")
         for client in clients:
             client.join()
+        assert [caller.stdout.readline() for caller in callers] == ["5\n"] * CALLERS
         pid = host.property("objmapper.service", "MainPID")
         is_early = pid == before
         if was_early is not None and is_early != was_early:
@@ -77,6 +91,8 @@ def test_serves_who_comes_at_that_moment(host):
         start = max(start + (step if is_early else -step), 0)
         was_early = is_early
         pids.add(pid)
+    for caller in callers:
+        caller.communicate(timeout=60)
     assert not failures, failures[:5]
     assert len(served) == ROUNDS * CLIENTS and set(served) == {b"bytes"}
     print(f"# {len(served)} served by {len(pids)} daemons")

@@ -13,6 +13,12 @@ from host import SOCKETS, Host  # noqa: E402, pylint: disable=wrong-import-posit
 NO_VIEW = "24246d6c018843bc9f2e278e9ed9a095"
 
 
+def test_folder_of_the_sockets(host):
+    """It is there from the boot on, before a socket is, for services that bind it into a root of their own."""
+    assert host.run("stat", "--format=%F %U %G %a", "/run/objmapper").stdout == "directory root root 755\n"
+    assert not host.run("ls", "/run/objmapper").stdout
+
+
 def test_verify_is_silent(host):
     """Of every unit that is installed, whichever unit or file a line names."""
     def verify(scope, *units, **kwargs):
