@@ -62,7 +62,7 @@ class Host(container.Container):
         return inside
 
 
-def wait_until(condition, seconds=20):
+def wait_until(condition, seconds=60):
     """Waits for condition() to be true, and returns what it is then."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

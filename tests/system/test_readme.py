@@ -26,7 +26,7 @@ def run_example(host, text):
 
 def test_operator(host):
     host.run("systemctl", "stop", *SOCKETS, "objmapper.service")
-    shown = run_example(host, examples("sh")[0])
+    shown = run_example(host, examples("sh")[0].replace("journalctl ", "journalctl --sync; journalctl "))
     for word in ("hello\n", "Metadata:   content-type=text/plain\n", "objects put, ", '"store_objects": ',
                  "active (running)", "a{sv} ", " serves "):
         assert word in shown, f"no {word!r} in: {shown}"

@@ -80,7 +80,7 @@ def test_progress_while_gets_go_on(host):
     """On a terminal, at a speed that takes it some seconds."""
     for i in range(4):
         host.put(f"object/{i}", BODY + bytes([i]))
-    verify = host.start("script", "--quiet", "--return", "--command", "objmapperctl verify --rate=25K", "/dev/null",
+    verify = host.start("script", "--quiet", "--return", "--command", "objmapperctl verify --rate=15K", "/dev/null",
                         stdout=-1)
     # Only what the first one shows tells that it is under way: a second one that comes sooner would be let in itself.
     shown = b""
