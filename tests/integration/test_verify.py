@@ -173,6 +173,8 @@ def test_one_at_a_time_while_others_go_on(place):
     assert place.daemon.ctl("get", "second").stdout == BIG + b"second"
     place.daemon.ctl("put", "second", input=b"replaced")
     place.daemon.ctl("rm", "third")
+    place.daemon.configure_store("MaxObjects=100\nCacheSize=1M\nPolicy=lru\n[Namespace of]\nPrefix=of/\nMaxObjects=1")
+    place.bus.call("Reload")
     assert place.bus.call("GetStats")["store_objects"]["data"] == 3
     assert process.communicate(timeout=60)[0].endswith("0 problems found, 0 repaired\n")
     assert process.returncode == 0
