@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The daemon's life: command line, passed sockets, configuration, store, notifications, signals."""
 
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -177,6 +178,26 @@ def test_one_socket_is_enough():
         daemon.ctl("put", "object", "/etc/hostname")
         assert daemon.ctl("get", "object").stdout == pathlib.Path("/etc/hostname").read_bytes()
         os.close(reader)
+
+
+def test_many_sockets():
+    """Several of a kind, and one that is passed twice, are served; more than there can be, and unknown ones, are not."""
+    for names, is_served in (("reader:publisher:reader:publisher", True), ("reader:publisher:" + "reader:" * 14, False),
+                             ("reader:publisher:" + ":".join(["reader"] * 14), True),
+                             ("reader:publisher:" + ":".join(["reader"] * 15), False), ("reader:publisher:readers", False)):
+        with Daemon(start=False) as daemon:
+            daemon.environment["LISTEN_FDNAMES"] = names
+            for name in names.split(":")[2:]:
+                original = daemon.listeners[name == "publisher"]
+                daemon.listeners.append(fcntl.fcntl(original, fcntl.F_DUPFD_CLOEXEC, 100))
+            if is_served:
+                daemon.start()
+                daemon.ctl("put", "object", "/etc/hostname")
+                for _ in range(20):
+                    daemon.ctl("get", "object")
+            else:
+                status, said = run_to_its_end(daemon)
+                assert status == 3 and ("More than 16 sockets" in said or "is unknown" in said), said
 
 
 def test_wrong_configuration():
