@@ -128,6 +128,25 @@ static uint64_t expires_after(uint64_t now_usec, uint64_t ttl_msec) {
         return ttl_usec;
 }
 
+/* Another file may have the number already: of a link that was made though it failed, or the dictionary is an older one
+ * than the files. It stays: what is nobody's is swept at the next start. */
+static int publish(struct writer *writer, const struct storage_upload *upload, uint64_t *ret_blob) {
+        while (writer->next_blob < writer->state.blobs) {
+                int r = blob_publish(&writer->storage->blobs, upload->fd, upload->staged, writer->next_blob);
+
+                if (r < 0 && r != -EEXIST)
+                        return r;
+
+                writer->next_blob++;
+                if (r >= 0) {
+                        *ret_blob = writer->next_blob - 1;
+                        return 0;
+                }
+        }
+
+        return -EAGAIN; /* the next transaction has more numbers */
+}
+
 int writer_prepare_put(struct writer *writer, struct storage_change *change, uint64_t now_usec) {
         const struct account *account = accounts_of(writer->storage->accounts, change->uri, change->uri_size);
         struct storage_upload *upload = change->upload;
@@ -137,10 +156,9 @@ int writer_prepare_put(struct writer *writer, struct storage_change *change, uin
                 return 0;
 
         if (upload->fd >= 0 && change->blob == 0) {
-                r = blob_publish(&writer->storage->blobs, upload->fd, upload->staged, writer->next_blob);
+                r = publish(writer, upload, &change->blob);
                 if (r < 0)
                         return r;
-                change->blob = writer->next_blob++;
                 upload->is_named = true;
         }
 

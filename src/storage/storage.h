@@ -324,7 +324,7 @@ struct storage_change {
         /* 0, or
          *   -ENOENT (set-metadata, remove, pin, unpin, if_generation: absent), -EEXIST (if_absent), -ECANCELED
          * (if_generation: another), -EINVAL (not a URI, metadata too large), -ENOSPC, -EDQUOT, -EROFS, -EIO,
-         * -ENOMEM: nothing was changed (but count objects, when a purge fails on its way). */
+         * -ENOMEM, -EAGAIN (it can't be now): nothing was changed (but count objects, when a purge fails on its way). */
         int result;
         struct storage_info info; /* of the object put, set or pinned; of the one removed */
         uint64_t count;           /* STORAGE_PURGE: objects removed */

@@ -117,6 +117,39 @@ static void test_orphans(void) {
         shelf_destroy(&shelf);
 }
 
+/* A file has the next number already: of a link that was made though it failed, or the dictionary is an older one than
+ * the files. Nothing is put in its place, and puts go on. */
+static void test_taken(void) {
+        struct shelf shelf;
+
+        shelf_init(&shelf);
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "a", 1, BIG, NULL));
+        shelf_plant(&shelf, 2);
+        shelf_plant(&shelf, 3);
+        assert_ok(put_seeded(&shelf, "b", 2, BIG, NULL));
+        assert_ok(put_seeded(&shelf, "c", 3, BIG, NULL));
+        assert_object(&shelf, "b", 1, 2, BIG);
+        g_assert_true(has_blob(&shelf, 2));
+        g_assert_true(has_blob(&shelf, 5));
+
+        /* So many that there is no number for it in this transaction, but in the next. */
+        for (uint64_t blob = 6; blob < MARK; blob++)
+                shelf_plant(&shelf, blob);
+        assert_errno(put_seeded(&shelf, "d", 4, BIG, NULL), -EAGAIN);
+        assert_ok(put_seeded(&shelf, "d", 4, BIG, NULL));
+        g_assert_true(has_blob(&shelf, MARK));
+        g_assert_cmpuint(shelf_events(&shelf, STORAGE_EVENT_DAMAGED), ==, 0);
+        shelf_close(&shelf);
+
+        open_and_sweep(&shelf);
+        g_assert_cmpuint(shelf_stats(&shelf).swept, ==, MARK - 1 - 3);
+        assert_object(&shelf, "a", 1, 1, BIG);
+        assert_object(&shelf, "b", 1, 2, BIG);
+        assert_object(&shelf, "d", 1, 4, BIG);
+        shelf_destroy(&shelf);
+}
+
 static int die(_unused_ void *userdata) {
         (void) raise(SIGKILL);
         return 0;
@@ -362,6 +395,7 @@ static void test_race(void) {
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/sweep/orphans", test_orphans);
+        harness_add("/storage/sweep/taken", test_taken);
         harness_add("/storage/sweep/killed-before-commit", test_killed_before_commit);
         harness_add("/storage/sweep/lost-unlink", test_lost_unlink);
         harness_add("/storage/sweep/stop", test_stop);
