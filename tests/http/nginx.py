@@ -134,7 +134,7 @@ class Nginx:
 
     def is_up(self):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return (self.base / "nginx.pid").exists()
+            return (self.base / "nginx.pid").read_text().endswith("\n")
         return False
 
     def check(self):

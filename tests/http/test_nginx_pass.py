@@ -386,7 +386,7 @@ def test_failures_are_not_logged_one_by_one():
 
 def test_clients_that_leave():
     """While they wait, and in the middle of a body: nothing is left over."""
-    with served("objmapper_timeout 60s;", http="objmapper_connections 1;") as (daemon, nginx):
+    with served("objmapper_timeout 60s;", http="objmapper_connections 1; objmapper_keep 0;") as (daemon, nginx):
         put(daemon, "/huge", bytes_of(20 << 20))
         put(daemon, "/small", SMALL)
         assert nginx.get("/small").body == SMALL
@@ -513,20 +513,71 @@ def test_sendfile():
     with Daemon() as daemon:
         with Nginx(server=location(daemon)) as nginx:
             put(daemon, "/file", bytes_of(3_000_000))
-            assert len(nginx.get("/file").body) == 3_000_000
+            put(daemon, "/small", SMALL)
+            assert nginx.get("/small").body == SMALL
             trace = nginx.base / "trace"
             with subprocess.Popen(["strace", "-f", "-o", trace, "-p", str(nginx.workers()[0])],
                                   stderr=subprocess.PIPE) as tracer:
                 tracer.stderr.readline()  # attached
-                assert nginx.get("/file").body == bytes_of(3_000_000)
-                wait_until(lambda: re.search(r"sendfile\((.|\n)*close\(", trace.read_text()), "traced")
+                for _ in range(2):
+                    assert nginx.get("/file").body == bytes_of(3_000_000)
+                wait_until(lambda: re.search(r"(close\((.|\n)*){2}", trace.read_text()), "traced")
                 tracer.send_signal(signal.SIGINT)
             text = trace.read_text()
-            passed = re.search(r"recvmsg\(.*SCM_RIGHTS, cmsg_data=\[(\d+)\]", text)[1]
-            sent = re.findall(rf"sendfile\(\d+, {passed}, .*\) = (\d+)", text)
-            assert sum(map(int, sent)) == 3_000_000, text
-            assert not re.search(rf"\b(p?read(64|v)?|mmap)\((.*, )?{passed}, ", text), text
-            assert f"close({passed})" in text
+            passed = re.findall(r"recvmsg\(.*SCM_RIGHTS, cmsg_data=\[(\d+)\]", text)
+            assert len(passed) == 1, text  # kept from the first to the second
+            sent = re.findall(rf"sendfile\(\d+, {passed[0]}, .*\) = (\d+)", text)
+            assert sum(map(int, sent)) == 2 * 3_000_000, text
+            assert not re.search(rf"\b(p?read(64|v)?|mmap)\((.*, )?{passed[0]}, ", text), text
+
+
+def test_what_is_kept():
+    """It is confirmed by the daemon at each request, and bounded."""
+    with Daemon() as daemon, Nginx(server=location(daemon), http="objmapper_keep 5;") as nginx:
+        def confirmed():
+            return stats(daemon)["replies_not_modified"]
+
+        put(daemon, "/small", SMALL)
+        put(daemon, "/file", LARGE)
+        for path, body in (("/small", SMALL), ("/file", LARGE)):
+            before = confirmed()
+            for _ in range(3):
+                assert nginx.get(path).body == body
+            assert confirmed() == before + 2
+            assert nginx.head(path)["content-length"] == str(len(body))
+            daemon.ctl("set-meta", HOST + path, "x-new=1")
+            assert nginx.get(path)["x-new"] == "1"
+            put(daemon, path, body[::-1])
+            assert nginx.get(path).body == body[::-1]
+            daemon.restart()
+            assert nginx.get(path).body == body[::-1]
+            daemon.ctl("rm", HOST + path)
+            assert nginx.get(path).status == 404
+            put(daemon, path, body, ttl="1ms")
+            wait_until(lambda path=path: nginx.get(path).status == 404, "expired")
+            put(daemon, path, body)
+            assert nginx.get(path).body == body
+            daemon.ctl("purge", HOST + path)
+            assert nginx.get(path).status == 404
+
+        wait_until(lambda: nginx.clients() == 0, "all gone")
+        before = nginx.fds()
+        for i in range(50):
+            put(daemon, f"/{i}", bytes_of(100_000, i))
+            for _ in range(2):
+                assert nginx.get(f"/{i}").body == bytes_of(100_000, i)
+        wait_until(lambda: nginx.fds() <= before + 5, "no more kept than may be")
+        with Load(nginx, {f"/{i}": [bytes_of(100_000, i)] for i in range(10)}, clients=8) as load:
+            load.wait(500)
+        assert not load.failed, load.failed[:3]
+        wait_until(lambda: nginx.fds() <= before + 5, "no more kept than may be")
+
+        nginx.configure(http="objmapper_keep 0;")
+        nginx.reload()
+        before = confirmed()
+        for _ in range(2):
+            assert nginx.get("/1").body == bytes_of(100_000, 1)
+        assert confirmed() == before
 
 
 def test_configuration_errors():

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #define CONNECTIONS_DEFAULT 4
+#define KEEP_DEFAULT        128
 #define TIMEOUT_DEFAULT     2000 /* ms */
 #define STREAMS             4    /* puts likewise */
 #define CROWD               32   /* gets under way on one connection, before another is used */
@@ -156,6 +157,7 @@ static void *create_main_conf(ngx_conf_t *cf) {
                 return NULL;
 
         conf->connections = NGX_CONF_UNSET_UINT;
+        conf->keep = NGX_CONF_UNSET_UINT;
         return conf;
 }
 
@@ -165,8 +167,11 @@ static char *init_main_conf(ngx_conf_t *cf, void *main_conf) {
 
         (void) cf;
         ngx_conf_init_uint_value(conf->connections, CONNECTIONS_DEFAULT);
-        for (ngx_uint_t i = 0; i < conf->pools.nelts; i++)
+        ngx_conf_init_uint_value(conf->keep, KEEP_DEFAULT);
+        for (ngx_uint_t i = 0; i < conf->pools.nelts; i++) {
                 pools[i]->n_clients = conf->connections;
+                pools[i]->keep.max = conf->keep;
+        }
 
         return NGX_CONF_OK;
 }
@@ -226,6 +231,7 @@ static struct pool *find_pool(ngx_conf_t *cf, const char *path, bool publisher) 
         pool->path = path;
         pool->publisher = publisher;
         pool->crowd = publisher ? STREAMS : CROWD;
+        keep_init(&pool->keep);
         *place = pool;
         return pool;
 }
@@ -284,6 +290,7 @@ static char *set_store(ngx_conf_t *cf, ngx_command_t *command, void *location_co
         return NGX_CONF_OK;
 }
 
+static ngx_conf_num_bounds_t keep_bounds = { ngx_conf_check_num_bounds, 0, 1000000 };
 static ngx_conf_num_bounds_t connection_bounds = { ngx_conf_check_num_bounds, 1, POOL_CLIENTS_MAX };
 
 static ngx_command_t commands[] = {
@@ -334,6 +341,14 @@ static ngx_command_t commands[] = {
                         NGX_HTTP_LOC_CONF_OFFSET,
                         offsetof(struct location_conf, store_valid),
                         NULL,
+        },
+        {
+                        ngx_string("objmapper_keep"),
+                        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+                        ngx_conf_set_num_slot,
+                        NGX_HTTP_MAIN_CONF_OFFSET,
+                        offsetof(struct main_conf, keep),
+                        &keep_bounds,
         },
         {
                         ngx_string("objmapper_connections"),

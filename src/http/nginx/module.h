@@ -13,6 +13,7 @@
 struct main_conf {
         ngx_array_t pools; /* of struct pool *: one for each socket and use */
         ngx_uint_t connections;
+        ngx_uint_t keep;
 };
 
 struct location_conf {

@@ -8,6 +8,7 @@
 #include <objmapper.h>
 #include <string.h>
 
+#include "keep.h"
 #include "key.h"
 #include "module.h"
 #include "response.h"
@@ -18,6 +19,8 @@ struct pass;
 struct lookup {
         struct pass *pass; /* NULL: nobody waits any more */
         struct pool *pool;
+        struct kept *known; /* in use: what the daemon is asked to compare with; NULL: nothing */
+        bool stat;          /* the body is not asked for */
 };
 
 struct pass {
@@ -25,7 +28,7 @@ struct pass {
         struct report *report;
         ngx_str_t key;
         struct lookup *lookup; /* under way; else NULL */
-        objmapper_object *object;
+        struct kept *found;    /* in use; NULL: nothing yet */
         ngx_event_t timer;
         ngx_msec_t began;
         bool in_variant; /* the index was found, and the variant is looked up */
@@ -54,15 +57,16 @@ static void on_request_end(void *data) {
 static void on_pool_end(void *data) {
         struct pass *pass = data;
 
-        objmapper_object_free(pass->object);
-        pass->object = NULL;
+        kept_release(pass->found);
+        pass->found = NULL;
 }
 
 /* ---- the response ---- */
 
 static ngx_int_t make_body(ngx_http_request_t *r, struct pass *pass, ngx_buf_t **ret) {
+        objmapper_object *object = kept_object(pass->found);
         ngx_buf_t *buffer = ngx_calloc_buf(r->pool);
-        uint64_t size = objmapper_object_get_body_size(pass->object);
+        uint64_t size = objmapper_object_get_body_size(object);
         const void *data;
         size_t data_size;
 
@@ -75,13 +79,13 @@ static ngx_int_t make_body(ngx_http_request_t *r, struct pass *pass, ngx_buf_t *
         if (size == 0)
                 return NGX_OK;
 
-        if (objmapper_object_get_mode(pass->object) == OBJMAPPER_FDPASS) {
+        if (objmapper_object_get_mode(object) == OBJMAPPER_FDPASS) {
                 ngx_file_t *file = ngx_pcalloc(r->pool, sizeof(*file));
 
                 if (!file)
                         return NGX_ERROR;
 
-                file->fd = objmapper_object_get_fd(pass->object);
+                file->fd = objmapper_object_get_fd(object);
                 file->name = pass->key;
                 file->log = r->connection->log;
                 buffer->file = file;
@@ -91,7 +95,7 @@ static ngx_int_t make_body(ngx_http_request_t *r, struct pass *pass, ngx_buf_t *
                 return NGX_OK;
         }
 
-        if (objmapper_object_get_data(pass->object, &data, &data_size) < 0)
+        if (objmapper_object_get_data(object, &data, &data_size) < 0)
                 return NGX_ERROR;
 
         buffer->pos = buffer->start = (u_char *) data;
@@ -101,14 +105,15 @@ static ngx_int_t make_body(ngx_http_request_t *r, struct pass *pass, ngx_buf_t *
 }
 
 static ngx_int_t send_response(struct pass *pass, const struct http_object *response) {
+        objmapper_object *object = kept_object(pass->found);
         ngx_http_request_t *r = pass->request;
         ngx_chain_t out = {};
         ngx_int_t rc;
 
-        if (response_set_header(r, response, pass->object) != NGX_OK)
+        if (response_set_header(r, response, object) != NGX_OK)
                 return NGX_HTTP_INTERNAL_SERVER_ERROR;
 
-        if (r->method == NGX_HTTP_HEAD || (r != r->main && objmapper_object_get_size(pass->object) == 0))
+        if (r->method == NGX_HTTP_HEAD || (r != r->main && objmapper_object_get_size(object) == 0))
                 return ngx_http_send_header(r);
 
         if (make_body(r, pass, &out.buf) != NGX_OK)
@@ -140,30 +145,48 @@ static ngx_int_t fail(struct pass *pass, int error) {
 
 static void on_reply(objmapper_client *client, int error, objmapper_object *object, void *userdata);
 
+static void lookup_free(struct lookup *lookup) {
+        kept_release(lookup->known);
+        ngx_free(lookup);
+}
+
+static int submit(struct lookup *lookup, const ngx_str_t *key, ngx_log_t *log) {
+        objmapper_request *request;
+        int error;
+
+        error = objmapper_request_new(&request, lookup->stat ? OBJMAPPER_STAT : OBJMAPPER_GET, key->data,
+                                      key->len);
+        if (error < 0)
+                return error;
+
+        if (lookup->known)
+                error = objmapper_request_set_if_modified(
+                                request, objmapper_object_get_etag(kept_object(lookup->known)));
+        if (error >= 0)
+                error = pool_submit(lookup->pool, request, log, on_reply, lookup);
+
+        objmapper_request_free(request);
+        return error;
+}
+
 /* NGX_AGAIN: under way; or the request's end. */
 static ngx_int_t ask(struct pass *pass, const ngx_str_t *key) {
         ngx_http_request_t *r = pass->request;
         struct location_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_objmapper_module);
-        objmapper_request *request;
         struct lookup *lookup;
         int error;
 
         lookup = ngx_alloc(sizeof(*lookup), r->connection->log);
         if (!lookup)
                 return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        *lookup = (struct lookup){ .pass = pass, .pool = conf->pass };
 
-        error = objmapper_request_new(&request, r->method == NGX_HTTP_HEAD ? OBJMAPPER_STAT : OBJMAPPER_GET,
-                                      key->data, key->len);
-        if (error < 0) {
-                ngx_free(lookup);
-                return fail(pass, error);
-        }
+        *lookup = (struct lookup){ .pass = pass, .pool = conf->pass, .stat = r->method == NGX_HTTP_HEAD };
+        if (!lookup->stat)
+                lookup->known = keep_find(&conf->pass->keep, *key);
 
-        error = pool_submit(conf->pass, request, r->connection->log, on_reply, lookup);
-        objmapper_request_free(request);
+        error = submit(lookup, key, r->connection->log);
         if (error < 0) {
-                ngx_free(lookup);
+                lookup_free(lookup);
                 return fail(pass, error);
         }
 
@@ -171,7 +194,24 @@ static ngx_int_t ask(struct pass *pass, const ngx_str_t *key) {
         return NGX_AGAIN;
 }
 
-static ngx_int_t answer(struct pass *pass, int error, objmapper_object *object) {
+/* What the daemon answered as an object in use; NULL: it has none, or out of memory. */
+static struct kept *take_answer(struct lookup *lookup, int error, objmapper_object *object) {
+        struct kept *known = lookup->known;
+        struct keep *keep = &lookup->pool->keep;
+
+        if (error >= 0 && objmapper_object_is_unmodified(object)) {
+                objmapper_object_free(object);
+                lookup->known = NULL;
+                return known;
+        }
+
+        if (known && (error >= 0 || error == -ENOENT || error == -ESTALE))
+                keep_drop(keep, known);
+        return error >= 0 ? keep_add(lookup->stat ? NULL : keep, object) : NULL;
+}
+
+/* found: taken. */
+static ngx_int_t answer(struct pass *pass, int error, struct kept *found) {
         ngx_http_request_t *r = pass->request;
         struct location_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_objmapper_module);
         struct http_object response;
@@ -179,11 +219,13 @@ static ngx_int_t answer(struct pass *pass, int error, objmapper_object *object) 
 
         if (error < 0)
                 return fail(pass, error);
+        if (!found)
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
 
-        objmapper_object_free(pass->object);
-        pass->object = object;
-        if (objmapper_object_get_size(object) > NGX_MAX_OFF_T_VALUE ||
-            http_object_read(object, &response) < 0) {
+        kept_release(pass->found);
+        pass->found = found;
+        if (objmapper_object_get_size(kept_object(found)) > NGX_MAX_OFF_T_VALUE ||
+            http_object_read(kept_object(found), &response) < 0) {
                 ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                               "objmapper: the metadata of \"%V\" is not that of a response", &pass->key);
                 return fail(pass, -EBADMSG);
@@ -231,14 +273,16 @@ static bool is_failure(int error) {
 static void on_reply(objmapper_client *client, int error, objmapper_object *object, void *userdata) {
         struct lookup *lookup = userdata;
         struct pass *pass = lookup->pass;
+        struct kept *found;
         ngx_http_request_t *r;
         ngx_int_t rc;
 
         pool_report(lookup->pool, pass ? pass->request->connection->log : ngx_cycle->log,
                     is_failure(error) ? error : 0, is_failure(error) ? objmapper_client_error(client) : "");
-        ngx_free(lookup);
+        found = take_answer(lookup, error, object);
+        lookup_free(lookup);
         if (!pass) {
-                objmapper_object_free(object);
+                kept_release(found);
                 return;
         }
 
@@ -246,7 +290,7 @@ static void on_reply(objmapper_client *client, int error, objmapper_object *obje
         r = pass->request;
         ngx_http_set_log_request(r->connection->log, r);
 
-        rc = answer(pass, error, object);
+        rc = answer(pass, error, found);
         if (rc != NGX_AGAIN || !pass->lookup)
                 finish(pass, rc);
 }

@@ -238,6 +238,7 @@ void pool_report(struct pool *pool, ngx_log_t *log, int error, const char *words
 }
 
 void pool_close(struct pool *pool) {
+        keep_close(&pool->keep);
         for (ngx_uint_t i = 0; i < POOL_CLIENTS_MAX; i++) {
                 link_free(pool->link[i]);
                 pool->link[i] = NULL;

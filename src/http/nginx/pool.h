@@ -9,6 +9,8 @@
 #include <objmapper.h>
 #include <stdbool.h>
 
+#include "keep.h"
+
 #define POOL_CLIENTS_MAX 64
 
 struct link;
@@ -22,6 +24,7 @@ struct pool {
         bool failing;         /* it was logged that the daemon fails, and not yet that it answers again */
         time_t report_next;   /* when the next failure may be logged so */
         struct link *link[POOL_CLIENTS_MAX];
+        struct keep keep;
 };
 
 /* Hands request to the least busy client, which sends it at the end of this turn of the event loop, with what else
