@@ -3,6 +3,7 @@
 
 #include "varnish.h"
 
+#include "response.h"
 #include "store.h"
 
 static bool reads(VRT_CTX) {
@@ -17,8 +18,8 @@ static VCL_BOOL director_healthy(VRT_CTX, VCL_BACKEND director, VCL_TIME *change
         (void) ctx;
         CAST_OBJ_NOTNULL(store, director->priv, STORE_MAGIC);
         if (changed)
-                *changed = (vtim_real) atomic_load(&store->changed_usec) / 1e6;
-        return lookup_may_ask(store);
+                *changed = (vtim_real) atomic_load(&store->turn.changed_usec) / 1e6;
+        return turn_may_take(&store->turn);
 }
 
 static int director_gethdrs(VRT_CTX, VCL_BACKEND director) {

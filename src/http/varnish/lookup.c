@@ -4,11 +4,7 @@
 #include "varnish.h"
 
 #include "store.h"
-
-/* After so many requests without an answer in time, nobody is asked for a while: a daemon that hangs then costs
- * few threads their time. */
-#define TIMEOUTS_MAX 3
-#define PAUSE_USEC   1000000
+#include "uri.h"
 
 static void free_task(VRT_CTX, void *p) {
         struct task *task;
@@ -51,85 +47,10 @@ void task_release_object(struct task *task) {
         task->object = NULL;
 }
 
-bool lookup_may_ask(const struct vmod_objmapper_store *store) {
-        return (uint64_t) clock_usec(CLOCK_MONOTONIC) >= atomic_load(&store->asked_again_usec);
-}
-
-/* While there is a pause nobody asks; when it ends, one thread does, and the others once that had an answer. */
-static bool take_turn(struct vmod_objmapper_store *store) {
-        uint_fast64_t until = atomic_load(&store->asked_again_usec);
-        uint_fast64_t now = (uint_fast64_t) clock_usec(CLOCK_MONOTONIC);
-
-        if (until == 0)
-                return true;
-        if (now < until)
-                return false;
-        return atomic_compare_exchange_strong(&store->asked_again_usec, &until,
-                                              now + store->timeout_usec + PAUSE_USEC);
-}
-
-static void set_pause(struct vmod_objmapper_store *store, uint_fast64_t until) {
-        bool paused = atomic_exchange(&store->asked_again_usec, until) != 0;
-
-        if (paused != (until != 0))
-                atomic_store(&store->changed_usec, clock_usec(CLOCK_REALTIME));
-}
-
 static void note_answer(struct vmod_objmapper_store *store, int error) {
-        if (error != -ETIMEDOUT) {
-                atomic_store(&store->timeouts_in_a_row, 0);
-                set_pause(store, 0);
-                return;
-        }
-
-        STORE_COUNT(store, timeouts, 1);
-        if (atomic_fetch_add(&store->timeouts_in_a_row, 1) + 1 >= TIMEOUTS_MAX)
-                set_pause(store, (uint_fast64_t) clock_usec(CLOCK_MONOTONIC) + PAUSE_USEC);
-}
-
-/* A request's field for a variant's URI. */
-static bool request_field(const char *name, struct http_digest *digest, void *userdata) {
-        const struct http *request = userdata;
-        size_t size = strlen(name);
-        bool found = false;
-
-        for (unsigned i = HTTP_HDR_FIRST; i < request->nhd; i++) {
-                const char *b = request->hd[i].b, *e = request->hd[i].e;
-
-                if (!b || (size_t) (e - b) <= size || b[size] != ':' || strncasecmp(b, name, size) != 0)
-                        continue;
-                b += size + 1;
-                while (b < e && (*b == ' ' || *b == '\t'))
-                        b++;
-                while (e > b && (e[-1] == ' ' || e[-1] == '\t'))
-                        e--;
-                if (found)
-                        http_digest_add(digest, ", ", 2);
-                http_digest_add(digest, b, (size_t) (e - b));
-                found = true;
-        }
-
-        return found;
-}
-
-static int find_uri(VRT_CTX, const struct task *task, char *ret, size_t size) {
-        const char *host, *target = ctx->http_bereq->hd[HTTP_HDR_URL].b;
-
-        if (task->uri) {
-                size_t n = strlen(task->uri);
-
-                if (n == 0)
-                        return -EINVAL;
-                if (n > size)
-                        return -ENAMETOOLONG;
-                memcpy(ret, task->uri, n);
-                return (int) n;
-        }
-
-        if (!http_GetHdr(ctx->http_bereq, H_Host, &host))
-                return -EINVAL;
-        return http_uri(ret, size, host, strlen(host), target,
-                        (size_t) (ctx->http_bereq->hd[HTTP_HDR_URL].e - target));
+        if (error == -ETIMEDOUT)
+                STORE_COUNT(store, timeouts, 1);
+        turn_note(&store->turn, error);
 }
 
 static int ask(objmapper_client *client, const char *uri, int size, struct task *task) {
@@ -155,7 +76,7 @@ static int ask_for_variant(VRT_CTX, objmapper_client *client, char *uri, int *si
                 return r;
 
         n = http_variant_uri(variant, sizeof(variant), uri, (size_t) *size, task->http.vary,
-                             task->http.vary_size, request_field, ctx->http_bereq);
+                             task->http.vary_size, uri_request_field, ctx->http_bereq);
         task_release_object(task);
         if (n < 0)
                 return n;
@@ -182,13 +103,13 @@ int lookup(VRT_CTX, struct vmod_objmapper_store *store, struct task *task) {
 
         task_release_object(task);
 
-        size = find_uri(ctx, task, uri, sizeof(uri));
+        size = uri_of_request(ctx->http_bereq, task->uri, uri, sizeof(uri));
         if (size < 0) {
                 VSLb(ctx->vsl, SLT_VCL_Log, "objmapper %s: miss, the request has no URI", store->name);
                 STORE_COUNT(store, misses, 1);
                 return -ENOENT;
         }
-        if (!take_turn(store)) {
+        if (!turn_take(&store->turn, store->timeout_usec)) {
                 VSLb(ctx->vsl, SLT_FetchError, "objmapper %s: not asked, as it did not answer in time",
                      store->name);
                 STORE_COUNT(store, not_asked, 1);

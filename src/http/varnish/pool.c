@@ -12,7 +12,7 @@
 
 struct pool {
         pthread_mutex_t mutex;
-        char *socket;
+        char *reader, *publisher;
         uint64_t timeout_usec;
         size_t n_idle;
         objmapper_client *idle[IDLE_MAX];
@@ -25,7 +25,7 @@ static int new_client(const struct pool *pool, objmapper_client **ret) {
         r = objmapper_client_new(&client);
         if (r < 0)
                 return r;
-        r = objmapper_client_set_sockets(client, pool->socket, NULL);
+        r = objmapper_client_set_sockets(client, pool->reader, pool->publisher);
         if (r < 0) {
                 objmapper_client_close(client);
                 return r;
@@ -36,7 +36,7 @@ static int new_client(const struct pool *pool, objmapper_client **ret) {
         return 0;
 }
 
-int pool_new(struct pool **ret, const char *socket, uint64_t timeout_usec) {
+int pool_new(struct pool **ret, const char *reader, const char *publisher, uint64_t timeout_usec) {
         struct pool *pool;
         int r;
 
@@ -45,8 +45,9 @@ int pool_new(struct pool **ret, const char *socket, uint64_t timeout_usec) {
                 return -ENOMEM;
         (void) pthread_mutex_init(&pool->mutex, NULL);
         pool->timeout_usec = timeout_usec;
-        pool->socket = strdup(socket);
-        r = pool->socket ? new_client(pool, &pool->idle[0]) : -ENOMEM;
+        pool->reader = strdup(reader);
+        pool->publisher = strdup(publisher);
+        r = pool->reader && pool->publisher ? new_client(pool, &pool->idle[0]) : -ENOMEM;
         if (r < 0) {
                 pool_free(pool);
                 return r;
@@ -62,7 +63,8 @@ void pool_free(struct pool *pool) {
                 return;
         pool_drain(pool);
         (void) pthread_mutex_destroy(&pool->mutex);
-        free(pool->socket);
+        free(pool->reader);
+        free(pool->publisher);
         free(pool);
 }
 

@@ -11,8 +11,9 @@
 
 struct pool;
 
-/* socket: copied. *ret goes to pool_free(). -ENOMEM; -EINVAL: socket does not fit into a socket address. */
-int pool_new(struct pool **ret, const char *socket, uint64_t timeout_usec);
+/* reader, publisher: of the sockets; copied. *ret goes to pool_free(). -ENOMEM; -EINVAL: one does not fit into a socket
+ * address. */
+int pool_new(struct pool **ret, const char *reader, const char *publisher, uint64_t timeout_usec);
 /* Closes all that are in it; none may be out. NULL is fine. */
 void pool_free(struct pool *pool);
 

@@ -5,6 +5,9 @@
 #include "varnish.h"
 
 #include "condition.h"
+#include "fetch.h"
+#include "map.h"
+#include "response.h"
 #include "store.h"
 
 #define REPLY_MAGIC UINT32_C(0x0b3a9e73)
@@ -14,7 +17,9 @@ struct reply {
         unsigned magic;
         struct vmod_objmapper_store *store;
         objmapper_object *object;
-        const uint8_t *data; /* the body, where it came as a copy; otherwise it is read from fd */
+        struct http_object http; /* of the object */
+        const uint8_t *data;     /* the body, where it came as a copy; otherwise it is read from fd */
+        const uint8_t *mapping;  /* the whole body, where Varnish has its room; not owned */
         int fd;
         uint64_t offset, left;
 };
@@ -29,7 +34,10 @@ static enum vfp_status pull_body(struct vfp_ctx *vfc, struct vfp_entry *entry, v
         *size = 0;
         if ((uint64_t) n > reply->left)
                 n = (ssize_t) reply->left;
-        if (reply->data)
+        if (reply->mapping) {
+                if (p != reply->mapping + reply->offset)
+                        memcpy(p, reply->mapping + reply->offset, (size_t) n);
+        } else if (reply->data)
                 memcpy(p, reply->data + reply->offset, (size_t) n);
         else if (n > 0) {
                 do
@@ -70,10 +78,11 @@ static struct http_conn *new_connection(VRT_CTX) {
 }
 
 int response_begin_without_object(VRT_CTX, unsigned status, const char *reason) {
+        struct fetch *fetch = fetch_get(ctx);
         struct http_conn *htc;
 
         htc = new_connection(ctx);
-        if (!htc)
+        if (!htc || !fetch)
                 return -1;
 
         http_PutResponse(ctx->http_beresp, "HTTP/1.1", (uint16_t) status, reason);
@@ -81,6 +90,7 @@ int response_begin_without_object(VRT_CTX, unsigned status, const char *reason) 
                 http_SetHeader(ctx->http_beresp, "Allow: GET, HEAD");
         http_SetHeader(ctx->http_beresp, "Content-Length: 0");
         ctx->bo->htc = htc;
+        fetch->answered = true;
         return 0;
 }
 
@@ -185,6 +195,7 @@ static int begin_body(VRT_CTX, struct reply *reply, struct http_conn *htc) {
 
 int response_begin(VRT_CTX, struct vmod_objmapper_store *store, struct task *task) {
         struct http *response = ctx->http_beresp;
+        struct fetch *fetch = fetch_get(ctx);
         uint64_t whole = objmapper_object_get_size(task->object);
         struct http_conn *htc;
         struct reply *reply;
@@ -193,7 +204,7 @@ int response_begin(VRT_CTX, struct vmod_objmapper_store *store, struct task *tas
 
         htc = new_connection(ctx);
         reply = WS_Alloc(ctx->bo->ws, sizeof(*reply));
-        if (!htc || !reply)
+        if (!htc || !reply || !fetch)
                 return -1;
         INIT_OBJ(reply, REPLY_MAGIC);
         reply->store = store;
@@ -216,6 +227,7 @@ int response_begin(VRT_CTX, struct vmod_objmapper_store *store, struct task *tas
         if (verdict != VERDICT_UNMODIFIED)
                 http_PrintfHeader(response, "Content-Length: %" PRIu64, reply->left);
 
+        reply->http = task->http;
         reply->object = task->object;
         task->object = NULL;
         if (reply->left > 0 && strcmp(http_GetMethod(ctx->http_bereq), "HEAD") != 0)
@@ -234,11 +246,59 @@ int response_begin(VRT_CTX, struct vmod_objmapper_store *store, struct task *tas
                 STORE_COUNT(store, stale, 1);
         htc->priv = reply;
         ctx->bo->htc = htc;
+        fetch->answered = true;
+        fetch->reply = reply;
         return 0;
 }
 
+uint64_t response_get_size(const struct reply *reply) {
+        return reply->left;
+}
+
+void response_keep_times(const struct reply *reply, struct objcore *oc) {
+        if (!reply->http.copy)
+                return;
+        oc->t_origin = (double) reply->http.generated_usec / 1e6;
+        oc->ttl = (float) ((double) reply->http.ttl_usec / 1e6);
+        oc->grace = (float) ((double) reply->http.grace_usec / 1e6);
+        oc->keep = (float) ((double) reply->http.keep_usec / 1e6);
+}
+
+/* Whether what is pulled out of the body filter stays as it is: Varnish's own filters that only look at it do no harm. */
+static bool is_pulled_in_place(struct vfp_ctx *vfc) {
+        struct vfp_entry *entry;
+
+        VTAILQ_FOREACH(entry, &vfc->vfp, list)
+                if (entry->vfp != &body_filter && strcmp(entry->vfp->name, "testgunzip") != 0 &&
+                    strcmp(entry->vfp->name, "esi") != 0)
+                        return false;
+
+        return true;
+}
+
+const void *response_map(struct reply *reply, struct vfp_ctx *vfc, size_t *ret_size) {
+        void *mapping;
+
+        if (reply->fd < 0 || reply->mapping || reply->offset > 0 ||
+            reply->left != objmapper_object_get_size(reply->object) || !is_pulled_in_place(vfc))
+                return NULL;
+
+        mapping = map_file(reply->fd, reply->left);
+        if (!mapping)
+                return NULL;
+        reply->mapping = mapping;
+        *ret_size = reply->left;
+        return mapping;
+}
+
 void response_finish(VRT_CTX) {
+        struct fetch *fetch = fetch_get(ctx);
         struct reply *reply;
+
+        if (fetch) {
+                fetch->answered = false;
+                fetch->reply = NULL;
+        }
 
         CHECK_OBJ_NOTNULL(ctx->bo, BUSYOBJ_MAGIC);
         CHECK_OBJ_NOTNULL(ctx->bo->htc, HTTP_CONN_MAGIC);

@@ -4,7 +4,13 @@
 
 #include "varnish.h"
 
+#include "fetch.h"
+#include "response.h"
+#include "storage.h"
 #include "store.h"
+#include "uri.h"
+
+#define MEMORY_MIN (1 << 20)
 
 static void free_store(struct vmod_objmapper_store *store) {
         while (store->fronts) {
@@ -25,11 +31,26 @@ static void free_store(struct vmod_objmapper_store *store) {
         FREE_OBJ(store);
 }
 
+static const char *explain(int error) {
+        switch (error) {
+        case -EINVAL:
+                return "no path of a socket can be this";
+        case -ENOTSUP:
+                return "this Varnish lays its storage out in a way that this module does not know";
+        default:
+                return strerror(-error);
+        }
+}
+
 VCL_VOID vmod_store__init(VRT_CTX,
                           struct vmod_objmapper_store **ret,
                           const char *name,
                           VCL_STRING path,
-                          VCL_DURATION timeout) {
+                          VCL_DURATION timeout,
+                          VCL_STRING publisher,
+                          VCL_BYTES memory,
+                          VCL_BYTES mapped) {
+        struct storage_limits limits = { .memory_max = (uint64_t) memory, .mapped_max = (uint64_t) mapped };
         struct vmod_objmapper_store *store;
         int r;
 
@@ -42,8 +63,12 @@ VCL_VOID vmod_store__init(VRT_CTX,
                 VRT_fail(ctx, "objmapper.store %s: timeout must be between 1ms and 1h", name);
                 return;
         }
-        if (!path || path[0] != '/') {
-                VRT_fail(ctx, "objmapper.store %s: socket must be an absolute path", name);
+        if (!path || path[0] != '/' || !publisher || publisher[0] != '/') {
+                VRT_fail(ctx, "objmapper.store %s: socket and publisher must be absolute paths", name);
+                return;
+        }
+        if (memory < MEMORY_MIN) {
+                VRT_fail(ctx, "objmapper.store %s: memory must be at least 1MB", name);
                 return;
         }
 
@@ -53,12 +78,14 @@ VCL_VOID vmod_store__init(VRT_CTX,
         store->name = strdup(name);
         AN(store->name);
         store->timeout_usec = (uint64_t) (timeout * 1e6);
-        store->changed_usec = clock_usec(CLOCK_REALTIME);
+        turn_init(&store->turn);
 
-        r = pool_new(&store->pool, path, store->timeout_usec);
+        limits.timeout_usec = store->timeout_usec;
+        r = pool_new(&store->pool, path, path, store->timeout_usec);
+        if (r >= 0)
+                r = storage_get(&store->storage, name, path, publisher, &limits);
         if (r < 0) {
-                VRT_fail(ctx, "objmapper.store %s: %s: %s", name, path,
-                         r == -EINVAL ? "no path of a socket can be this" : strerror(-r));
+                VRT_fail(ctx, "objmapper.store %s: %s, %s: %s", name, path, publisher, explain(r));
                 free_store(store);
                 return;
         }
@@ -138,4 +165,34 @@ VCL_VOID vmod_store_set_uri(VRT_CTX, struct vmod_objmapper_store *store, VCL_STR
         AN(copy);
         free(task->uri);
         task->uri = copy;
+}
+
+/* Keeps what the fetch is to be stored as, for the moment when Varnish wants room for it. */
+VCL_STEVEDORE vmod_store_storage(VRT_CTX, struct vmod_objmapper_store *store) {
+        char uri[OBJMAPPER_URI_MAX];
+        struct fetch *fetch;
+        struct task *task;
+
+        CHECK_OBJ_NOTNULL(ctx, VRT_CTX_MAGIC);
+        CHECK_OBJ_NOTNULL(store, STORE_MAGIC);
+
+        if (!ctx->bo)
+                return &store->storage->stevedore;
+        task = task_get(ctx, store);
+        fetch = fetch_get(ctx);
+        if (!task || !fetch)
+                return &store->storage->stevedore;
+
+        fetch->storage = store->storage;
+        fetch->uri_size = uri_of_request(ctx->bo->bereq, task->uri, uri, sizeof(uri));
+        free(fetch->uri);
+        fetch->uri = NULL;
+        if (fetch->uri_size >= 0) {
+                fetch->uri = strndup(uri, (size_t) fetch->uri_size);
+                AN(fetch->uri);
+        }
+        if (fetch->reply)
+                response_keep_times(fetch->reply, ctx->bo->fetch_objcore);
+
+        return &store->storage->stevedore;
 }
