@@ -19,6 +19,7 @@ class Origin:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def respond(self):
                 size = int(self.headers.get("Content-Length", 0))

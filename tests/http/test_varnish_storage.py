@@ -56,6 +56,13 @@ def stored(daemon, path):
     return result.stdout if result.returncode == 0 else None
 
 
+def unpacked(daemon, path):
+    """The body that objmapper has for clients that take gzip, unpacked."""
+    body = stored(daemon, f"{path} {hashlib.sha256(b'accept-encoding:gzip' + bytes([10])).hexdigest()}") or \
+        stored(daemon, path)
+    return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+
+
 def wait_stored(daemon, path, body):
     """The client has its last byte before objmapper has."""
     wait_until(lambda: stored(daemon, path) == body, f"{path} is stored")
@@ -194,8 +201,8 @@ def test_gzip_and_esi():
                     assert plain == body, path
             if not restarted:
                 wait_until(lambda: holdings(varnish)["stored"] == 7, "all are stored")
-                assert gzip.decompress(stored(daemon, "/zipped")) == text and stored(daemon, "/unzip") == text
-                assert gzip.decompress(stored(daemon, "/zipped-page")) == page, "anybody can read what ESI made of it"
+                for path in wanted:
+                    assert unpacked(daemon, path) == (page if "page" in path else text), path
                 origin.stop()
                 varnish.restart()
         held = holdings(varnish)
@@ -533,7 +540,7 @@ def test_no_memory():
         assert varnish.stat("MAIN.n_lru_nuked") > 100
         held = holdings(varnish)
         assert held["memory"] <= 4_000_000 * 1.05 and held["objects"] < 150, held
-        assert varnish.stat("MAIN.n_object") == held["objects"] + varnish.stat("MAIN.n_object") - held["objects"]
+        wait_until(lambda: varnish.stat("MAIN.n_object") == holdings(varnish)["objects"], "those that went are counted")
         for path, body in bodies.items():
             assert varnish.get(path).body == body
         assert len(origin.requests) == len(bodies), "what Varnish gave up is still in objmapper"
@@ -559,7 +566,7 @@ def test_mappings_are_bounded():
         held = holdings(varnish)
         assert held["mapped"] <= 2 << 20 and held["mappings"] <= 7, held
         assert len(origin.requests) == len(bodies)
-        assert varnish.stat("MAIN.n_object") == held["objects"], "those that went are counted"
+        wait_until(lambda: varnish.stat("MAIN.n_object") == held["objects"], "those that went are counted")
 
 
 # ---- invalidation ----
@@ -664,9 +671,7 @@ def test_objects_outlive_their_vcl():
         origin.serve["/x"] = (200, [CACHED], LARGE)
         assert varnish.get("/x").body == LARGE
         wait_stored(daemon, "/x", LARGE)
-        name = varnish.load('backend none none; ' if False else
-                            f'backend origin {{ .host = "127.0.0.1"; .port = "{origin.port}"; }}')
-        assert name
+        varnish.load(f'backend origin {{ .host = "127.0.0.1"; .port = "{origin.port}"; }}')
         varnish.adm("vcl.discard", "boot")
         for _ in range(3):
             assert varnish.get("/x").body == LARGE
@@ -680,7 +685,7 @@ def test_objects_outlive_their_vcl():
 def test_no_read_of_a_body():
     """Between objmapper and the client no byte of a body passes through a buffer of Varnish's."""
     log = "/var/tmp/objmapper-varnish-strace"
-    with kept(command=["strace", "-f", "-qq", "-o", log, "-e", "trace=read,readv,pread64,preadv,recvfrom,recvmsg"]) as \
+    with kept(command=["strace", "-D", "-f", "-qq", "-o", log, "-e", "trace=read,readv,pread64,preadv,recvfrom,recvmsg"]) as \
             (origin, daemon, varnish):
         origin.stop()
         body = bytes_of(4 << 20)

@@ -45,15 +45,16 @@ static bool invalidate(VRT_CTX, struct vmod_objmapper_store *store, const char *
                 return false;
 
         STORAGE_COUNT(storage, invalidated, 1);
-        VSLb(ctx->vsl, SLT_VCL_Log, "objmapper %s: invalidated %s%s", store->name, uri ? uri : prefix, uri ? "" : "*");
+        VSLb(ctx->vsl, SLT_VCL_Log, "objmapper %s: invalidated %s%s", store->name, uri ? uri : prefix,
+             uri ? "" : "*");
         return true;
 }
 
 /* The request's URI, with a NUL, in workspace. NULL: it has none. */
 static const char *request_uri(VRT_CTX, struct vmod_objmapper_store *store, const char *set) {
         char uri[OBJMAPPER_URI_MAX];
-        int size = uri_of_request(ctx->http_req ? ctx->http_req : ctx->http_bereq, set && set[0] ? set : NULL, uri,
-                                  sizeof(uri));
+        int size = uri_of_request(ctx->http_req ? ctx->http_req : ctx->http_bereq, set && set[0] ? set : NULL,
+                                  uri, sizeof(uri));
 
         if (size < 0) {
                 VSLb(ctx->vsl, SLT_Error, "objmapper %s: not invalidated: there is no such URI", store->name);

@@ -51,7 +51,10 @@ static struct object *get_object(const struct objcore *oc) {
 
 /* ---- birth ---- */
 
-static void begin_put(struct object *object, const struct fetch *fetch, const struct busyobj *bo, struct objcore *oc) {
+static void begin_put(struct object *object,
+                      const struct fetch *fetch,
+                      const struct busyobj *bo,
+                      struct objcore *oc) {
         struct storage *storage = object->storage;
         const char *why = NULL;
         int r = 0;
@@ -59,17 +62,21 @@ static void begin_put(struct object *object, const struct fetch *fetch, const st
         if (fetch->uri_size < 0)
                 why = "it has no URI";
         else
-                r = put_new(&object->put, &why, storage, bo, oc, fetch->uri, (size_t) fetch->uri_size, &object->body);
+                r = put_new(&object->put, &why, storage, bo, oc, fetch->uri, (size_t) fetch->uri_size,
+                            &object->body);
         if (r < 0) {
                 STORAGE_COUNT(storage, failed, 1);
                 VSLb(bo->wrk->vsl, SLT_Error, "objmapper %s: not stored: %s: %.*s", storage->name,
-                     r == -EINVAL || r == -ENAMETOOLONG ? "its fields do not fit" : strerror(-r), fetch->uri_size,
-                     fetch->uri);
+                     r == -EINVAL || r == -ENAMETOOLONG ? "its fields do not fit" : strerror(-r),
+                     fetch->uri_size, fetch->uri);
         } else if (why)
                 VSLb(bo->wrk->vsl, SLT_VCL_Log, "objmapper %s: not stored, as %s", storage->name, why);
 }
 
-static int allocate(struct worker *worker, const struct stevedore *stevedore, struct objcore *oc, unsigned space) {
+static int allocate(struct worker *worker,
+                    const struct stevedore *stevedore,
+                    struct objcore *oc,
+                    unsigned space) {
         struct storage *storage;
         struct object *object;
         struct busyobj *bo;
@@ -197,11 +204,11 @@ static void log_put(struct worker *worker, const struct object *object, int r) {
         if (!worker->vsl)
                 return;
         if (r < 0)
-                VSLb(worker->vsl, SLT_Error, "objmapper %s: not stored: %s: %.*s", storage->name, put_error(object->put),
-                     size, uri);
+                VSLb(worker->vsl, SLT_Error, "objmapper %s: not stored: %s: %.*s", storage->name,
+                     put_error(object->put), size, uri);
         else
-                VSLb(worker->vsl, SLT_VCL_Log, "objmapper %s: stored %s %.*s", storage->name, put_etag(object->put), size,
-                     uri);
+                VSLb(worker->vsl, SLT_VCL_Log, "objmapper %s: stored %s %.*s", storage->name,
+                     put_etag(object->put), size, uri);
 }
 
 /* usec: how long it may take. */
@@ -319,24 +326,27 @@ static int iterate(struct worker *worker, struct objcore *oc, void *priv, objite
 
 /* ---- attributes ---- */
 
-static const void *get_attribute(struct worker *worker, struct objcore *oc, enum obj_attr attribute, ssize_t *ret_size) {
+static const void *get_attribute(struct worker *worker,
+                                 struct objcore *oc,
+                                 enum obj_attr attribute,
+                                 ssize_t *ret_size) {
         struct object *object = get_object(oc);
         struct attribute found = {};
 
         (void) worker;
         switch (attribute) {
-#define OBJ_FIXATTR(U, l, s)                                                                    \
-        case OA_##U:                                                                            \
+#define OBJ_FIXATTR(U, l, s)                                                                \
+        case OA_##U:                                                                        \
                 found = (struct attribute){ object->fixed_##l, sizeof(object->fixed_##l) }; \
                 break;
 #include "tbl/obj_attr.h"
-#define OBJ_VARATTR(U, l)                    \
-        case OA_##U:                         \
+#define OBJ_VARATTR(U, l)                     \
+        case OA_##U:                          \
                 found = object->variable_##l; \
                 break;
 #include "tbl/obj_attr.h"
-#define OBJ_AUXATTR(U, l)                     \
-        case OA_##U:                          \
+#define OBJ_AUXATTR(U, l)                      \
+        case OA_##U:                           \
                 found = object->auxiliary_##l; \
                 break;
 #include "tbl/obj_attr.h"
@@ -359,7 +369,10 @@ static void *set_variable(struct object *object, struct attribute *attribute, ss
         return attribute->data;
 }
 
-static void *set_auxiliary(struct worker *worker, struct object *object, struct attribute *attribute, ssize_t size) {
+static void *set_auxiliary(struct worker *worker,
+                           struct object *object,
+                           struct attribute *attribute,
+                           ssize_t size) {
         if (!attribute->data && size > 0) {
                 worker->strangelove = object->nuke_limit;
                 if (!storage_take_memory(worker, object->storage, (uint64_t) size))
@@ -384,10 +397,10 @@ static void *set_attribute(struct worker *worker,
         void *p = NULL;
 
         switch (attribute) {
-#define OBJ_FIXATTR(U, l, s)                                 \
-        case OA_##U:                                         \
+#define OBJ_FIXATTR(U, l, s)                               \
+        case OA_##U:                                       \
                 assert(size == sizeof(object->fixed_##l)); \
-                p = object->fixed_##l;                       \
+                p = object->fixed_##l;                     \
                 break;
 #include "tbl/obj_attr.h"
 #define OBJ_VARATTR(U, l)                                              \

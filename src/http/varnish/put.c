@@ -13,7 +13,8 @@
 #include "storage.h"
 #include "uri.h"
 
-#define INLINE_MAX (UINT64_C(64) << 10) /* until a body has more it waits for its end, and goes in one piece */
+#define INLINE_MAX \
+        (UINT64_C(64) << 10) /* until a body has more it waits for its end, and goes in one piece */
 
 struct put {
         struct storage *storage;
@@ -113,6 +114,10 @@ int put_new(struct put **ret,
         if (r < 0)
                 goto failed;
         r = storable_describe(bo, oc, put->request);
+        if (r < 0)
+                goto failed;
+        /* Who waits for the end of the response does not wait for the disk: what a crash takes is fetched again. */
+        r = objmapper_request_set_durability(put->request, OBJMAPPER_VISIBLE);
         if (r < 0)
                 goto failed;
 
@@ -256,6 +261,8 @@ static int put_index(struct put *put) {
         if (r >= 0 && expires != 0)
                 r = objmapper_request_set_ttl(request, left > 1000 ? (uint64_t) left / 1000 + 1 : 1);
         if (r >= 0)
+                r = objmapper_request_set_durability(request, OBJMAPPER_VISIBLE);
+        if (r >= 0)
                 r = objmapper_client_call(put->client, request, NULL);
         objmapper_request_free(request);
 
@@ -291,7 +298,8 @@ static int take_back(struct put *put) {
 
         r = objmapper_request_new(&request, OBJMAPPER_REMOVE, put->variant, put->variant_size);
         if (r >= 0)
-                r = objmapper_request_set_if_generation(request, objmapper_object_get_generation(put->answer));
+                r = objmapper_request_set_if_generation(request,
+                                                        objmapper_object_get_generation(put->answer));
         if (r >= 0)
                 (void) objmapper_client_call(put->client, request, NULL);
         objmapper_request_free(request);
@@ -343,7 +351,8 @@ const void *put_map(struct put *put, size_t *ret_size) {
         int r, fd;
 
         r = objmapper_client_request(put->client, put->variant, put->variant_size, &object);
-        if (r >= 0 && objmapper_object_get_generation(object) == objmapper_object_get_generation(put->answer) &&
+        if (r >= 0 &&
+            objmapper_object_get_generation(object) == objmapper_object_get_generation(put->answer) &&
             objmapper_object_get_size(object) == size &&
             objmapper_object_get_mode(object) == OBJMAPPER_FDPASS) {
                 fd = objmapper_object_get_fd(object);

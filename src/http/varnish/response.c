@@ -269,9 +269,9 @@ static bool is_pulled_in_place(struct vfp_ctx *vfc) {
         struct vfp_entry *entry;
 
         VTAILQ_FOREACH(entry, &vfc->vfp, list)
-                if (entry->vfp != &body_filter && strcmp(entry->vfp->name, "testgunzip") != 0 &&
-                    strcmp(entry->vfp->name, "esi") != 0)
-                        return false;
+        if (entry->vfp != &body_filter && strcmp(entry->vfp->name, "testgunzip") != 0 &&
+            strcmp(entry->vfp->name, "esi") != 0)
+                return false;
 
         return true;
 }

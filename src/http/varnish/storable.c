@@ -54,7 +54,8 @@ const char *storable_check(const struct busyobj *bo, char ret_vary[STORABLE_VARY
                 return "of its status";
         if (http_GetHdr(response, H_Set_Cookie, NULL))
                 return "it sets a cookie";
-        if (has_token(response, H_Cache_Control, "no-store") || has_token(response, H_Cache_Control, "private"))
+        if (has_token(response, H_Cache_Control, "no-store") ||
+            has_token(response, H_Cache_Control, "private"))
                 return "of its Cache-Control";
         if (http_GetHdr(request, H_Authorization, NULL) && !has_token(response, H_Cache_Control, "public") &&
             !has_token(response, H_Cache_Control, "s-maxage") &&
@@ -107,8 +108,8 @@ static int add_fields(const struct http *response, objmapper_request *put) {
 
 int storable_describe(const struct busyobj *bo, const struct objcore *oc, objmapper_request *put) {
         const struct http *response = bo->beresp;
-        double left = fmin(oc->ttl, SECONDS_MAX) + fmin(oc->grace, SECONDS_MAX) + fmin(oc->keep, SECONDS_MAX) +
-                      oc->t_origin - (double) clock_usec(CLOCK_REALTIME) / 1e6;
+        double left = fmin(oc->ttl, SECONDS_MAX) + fmin(oc->grace, SECONDS_MAX) +
+                      fmin(oc->keep, SECONDS_MAX) + oc->t_origin - (double) clock_usec(CLOCK_REALTIME) / 1e6;
         const txt *reason = &response->hd[HTTP_HDR_REASON];
         char status[4 + HTTP_REASON_MAX];
         int r, n;
@@ -117,8 +118,8 @@ int storable_describe(const struct busyobj *bo, const struct objcore *oc, objmap
         if (!(left >= 0.001 && oc->t_origin >= 0))
                 return -EINVAL;
 
-        n = snprintf(status, sizeof(status), "%03u %.*s", response->status % 1000u, (int) (reason->e - reason->b),
-                     reason->b ? reason->b : "");
+        n = snprintf(status, sizeof(status), "%03u %.*s", response->status % 1000u,
+                     (int) (reason->e - reason->b), reason->b ? reason->b : "");
         if (n >= (int) sizeof(status) || n == 4)
                 n = 3;
         r = objmapper_request_add_metadata(put, ":status", status, (size_t) n);

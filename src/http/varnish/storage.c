@@ -19,8 +19,8 @@ static int stay_loaded(void) {
         Dl_info info;
 
         return dladdr(&storages, &info) != 0 && dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE)
-                       ? 0
-                       : -ENOTSUP;
+                               ? 0
+                               : -ENOTSUP;
 }
 
 /* Half of what a process may have: the rest is for threads and memory. */

@@ -25,7 +25,8 @@ bool turn_take(struct turn *turn, uint64_t timeout_usec) {
                 return true;
         if (now < until)
                 return false;
-        return atomic_compare_exchange_strong(&turn->asked_again_usec, &until, now + timeout_usec + PAUSE_USEC);
+        return atomic_compare_exchange_strong(&turn->asked_again_usec, &until,
+                                              now + timeout_usec + PAUSE_USEC);
 }
 
 static void set_pause(struct turn *turn, uint_fast64_t until) {

@@ -46,5 +46,6 @@ int uri_of_request(const struct http *request, const char *set, char *ret, size_
 
         if (!http_GetHdr(request, H_Host, &host))
                 return -EINVAL;
-        return http_uri(ret, size, host, strlen(host), target, (size_t) (request->hd[HTTP_HDR_URL].e - target));
+        return http_uri(ret, size, host, strlen(host), target,
+                        (size_t) (request->hd[HTTP_HDR_URL].e - target));
 }
