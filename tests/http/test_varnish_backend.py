@@ -6,6 +6,7 @@ import contextlib
 import email.utils
 import gzip
 import hashlib
+import json
 import os
 import re
 import signal
@@ -522,16 +523,22 @@ def test_manual():
     page = (TOP / "man/vmod_objmapper.3.rst").read_text()
     (example,) = re.findall(r"^    vcl 4\.1;\n\n    import objmapper;\n(.*?)^\S", page, re.MULTILINE | re.DOTALL)
     with Origin() as origin, Daemon() as daemon:
-        vcl = example.replace("/run/objmapper/objmapper.sock", daemon.reader).replace("8080", str(origin.port))
+        vcl = example.replace("objmapper.store(", f'objmapper.store("{daemon.reader}", publisher="{daemon.publisher}", ')
+        vcl = vcl.replace("8080", str(origin.port)).replace('"localhost"', '"localhost"; "0.0.0.0"')
         with Varnish(vcl) as varnish:
-            put(daemon, "/x", b"published")
+            put(daemon, "/x", b"published", "cache-control=max-age=1000")
             assert varnish.get("/x").body == b"published"
             assert varnish.get("/y").body == b"from the origin"
-            put(daemon, "/x", b"published anew")
+            wait_until(lambda: b"/y" in daemon.ctl("ls").stdout, "it is stored")
+            put(daemon, "/x", b"published anew", "cache-control=max-age=1000")
             assert varnish.get("/x").body == b"published"
-            assert varnish.ask("PURGE", "/x").status == 405, "a client of a Unix socket has no address"
-            assert varnish.stat("MAIN.cache_hit") == 1
+            assert varnish.ask("PURGE", "/x").status == 200
+            assert varnish.get("/x").body == b"from the origin"
+            assert varnish.ask("BAN", "/").status == 200
+            assert daemon.ctl("ls").stdout == b""
             counters = set(varnish.counters())
+            shown = json.loads(varnish.tool("varnishstat", "-j", "-f", "OBJMAPPER_STORAGE.*"))["counters"]
+            counters |= {name.rsplit(".", 1)[1] for name in shown}
     told = page.split("\nCOUNTERS\n")[1].split("\nLOG\n")[0]
     lines = re.findall(r"^\*\*[a-z_*, ]+$", told, re.MULTILINE)
     assert counters == {name for line in lines for name in re.findall(r"\w+", line)}, (counters, lines)

@@ -67,21 +67,30 @@ def test_varnish(host):
         raise tap.Skip("needs varnish, and libvarnishapi-dev of a supported version when it is built")
     (vcl,) = examples("vcl")
     (commands,) = (text for text in examples("sh") if "vcache" in text)
-    url = "http://127.0.0.1:6081/logo.png"
-    get = ("python3", "-c", "import urllib.request as u; r = u.urlopen(u.Request(%r, headers={'Host': 'example.org'})); "
-           "print(r.headers['content-type'], r.read().decode())" % url)
     host.path("/etc/varnish/default.vcl").write_text(vcl)
+    host.path("/root/origin").mkdir()
+    host.path("/root/origin/page.txt").write_text("of the origin")
+    host.run("systemd-run", "--unit=origin", "python3", "-m", "http.server", "8080", "--directory", "/root/origin")
     host.run("systemctl", "start", "objmapper-publish.socket")
     host.ctl("put", "http://example.org/logo.png", "--meta", "content-type=image/png", input="bytes")
     run_example(host, commands)
 
-    def shown():
-        return host.run(*get, check=False).stdout
+    def shown(path):
+        url = "http://127.0.0.1:6081" + path
+        return host.run("python3", "-c", "import urllib.request as u; "
+                        f"r = u.urlopen(u.Request({url!r}, headers={{'Host': 'example.org'}})); "
+                        "print(r.headers['content-type'], r.read().decode())", check=False).stdout
 
-    wait_until(lambda: shown() == "image/png bytes\n")
+    wait_until(lambda: shown("/logo.png") == "image/png bytes\n")
+    wait_until(lambda: shown("/page.txt") == "text/plain of the origin\n")
+    shown("/page.txt")
     assert "objmapper store: found " in host.run("varnishlog", "-d", "-g", "raw").stdout
+    assert re.search(r"MAIN.cache_hit +[1-9]", host.run("varnishstat", "-1").stdout)
+    wait_until(lambda: "http://example.org/page.txt" in host.ctl("ls").stdout)
+    host.run("systemctl", "stop", "origin.service")
     host.run("systemctl", "restart", "varnish.service")
-    wait_until(lambda: shown() == "image/png bytes\n")
+    wait_until(lambda: shown("/logo.png") == "image/png bytes\n")
+    assert shown("/page.txt") == "text/plain of the origin\n"
     host.run("systemctl", "stop", "varnish.service")
 
 

@@ -63,8 +63,12 @@ VCL_VOID vmod_store__init(VRT_CTX,
                 VRT_fail(ctx, "objmapper.store %s: timeout must be between 1ms and 1h", name);
                 return;
         }
-        if (!path || path[0] != '/' || !publisher || publisher[0] != '/') {
-                VRT_fail(ctx, "objmapper.store %s: socket and publisher must be absolute paths", name);
+        if (!path || path[0] != '/') {
+                VRT_fail(ctx, "objmapper.store %s: socket must be an absolute path", name);
+                return;
+        }
+        if (!publisher || publisher[0] != '/') {
+                VRT_fail(ctx, "objmapper.store %s: publisher must be an absolute path", name);
                 return;
         }
         if (memory < MEMORY_MIN) {

@@ -34,7 +34,7 @@ int uri_of_request(const struct http *request, const char *set, char *ret, size_
         const char *host, *target = request->hd[HTTP_HDR_URL].b;
 
         if (set) {
-                size_t n = strlen(set);
+                size_t n = strnlen(set, size + 1);
 
                 if (n == 0)
                         return -EINVAL;
