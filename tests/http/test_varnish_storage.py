@@ -327,8 +327,8 @@ def test_not_stored():
                       "/passed": {"pass": "1"}}.get(path, {})
             assert varnish.get(path, **fields).status in (200, 204), path
         assert varnish.ask("POST", "/posted", {}, b"x").status == 200
-        wait_stored(daemon, "/after", SMALL)
-        assert uris(daemon) == [HOST + "/after", HOST + "/public"], uris(daemon)
+        wait_until(lambda: holdings(varnish)["stored"] == 2, "the others are stored")
+        assert sorted(uris(daemon)) == [HOST + "/after", HOST + "/public"], uris(daemon)
         assert holdings(varnish)["failed"] == 0
         assert "not stored, as it sets a cookie" in varnish.shown()
 
@@ -382,23 +382,22 @@ def test_variants():
 
 def test_times_go_on():
     """Age and time to live after a restart, whatever the VCL says of new responses; grace while the origin is gone."""
-    more = """sub vcl_backend_response { set beresp.ttl = 4s; set beresp.grace = 1h; }
+    more = """sub vcl_backend_response { set beresp.ttl = 1000s; set beresp.grace = 1h; }
               sub vcl_deliver { set resp.http.x-ttl = obj.ttl; set resp.http.x-grace = obj.grace; }"""
     with kept(more) as (origin, daemon, varnish):
-        assert float(varnish.get("/x")["x-ttl"]) > 3
+        varnish.get("/x")
         wait_stored(daemon, "/x", b"from the origin")
-        time.sleep(1.5)
-        varnish.restart()
-        requests = len(origin.requests)
-        answer = varnish.get("/x")
-        assert float(answer["x-ttl"]) < 2.7 and int(answer["age"]) >= 1 and answer["x-grace"] == "3600.000", answer
-        assert len(origin.requests) == requests
-        time.sleep(2.7)
+        time.sleep(1.2)
         origin.stop()
         varnish.restart()
-        varnish.adm("backend.set_health", "origin", "sick")
         answer = varnish.get("/x")
-        assert answer.body == b"from the origin" and int(answer["age"]) >= 4, answer
+        assert float(answer["x-ttl"]) < 998.9 and int(answer["age"]) >= 1 and answer["x-grace"] == "3600.000", answer
+        assert answer.body == b"from the origin"
+        daemon.ctl("put", HOST + "/stale", "--meta", f":generated={time.time() - 100}", "--meta", ":ttl=10",
+                   "--meta", ":grace=3600", input=SMALL)
+        varnish.adm("backend.set_health", "origin", "sick")
+        answer = varnish.get("/stale")
+        assert answer.body == SMALL and int(answer["age"]) >= 100, answer
 
 
 def test_many_fields():
@@ -532,12 +531,12 @@ def test_store_is_full():
 def test_no_memory():
     """What is used least goes; what alone is too much fails, and nothing else does."""
     with kept(arguments=", memory=4MB") as (origin, daemon, varnish):
-        bodies = {f"/{i}": bytes_of(30000, i) for i in range(300)}
+        bodies = {f"/{i}": bytes_of(30000, i) for i in range(200)}
         for path, body in bodies.items():
             origin.serve[path] = (200, [CACHED], body)
         for path, body in bodies.items():
             assert varnish.get(path).body == body
-        assert varnish.stat("MAIN.n_lru_nuked") > 100
+        assert varnish.stat("MAIN.n_lru_nuked") > 50
         held = holdings(varnish)
         assert held["memory"] <= 4_000_000 * 1.05 and held["objects"] < 150, held
         wait_until(lambda: varnish.stat("MAIN.n_object") == holdings(varnish)["objects"], "those that went are counted")
