@@ -393,7 +393,7 @@ def test_times_go_on():
         answer = varnish.get("/x")
         assert float(answer["x-ttl"]) < 998.9 and int(answer["age"]) >= 1 and answer["x-grace"] == "3600.000", answer
         assert answer.body == b"from the origin"
-        daemon.ctl("put", HOST + "/stale", "--meta", f":generated={time.time() - 100}", "--meta", ":ttl=10",
+        daemon.ctl("put", HOST + "/stale", "--meta", f":generated={time.time() - 100:.6f}", "--meta", ":ttl=10",
                    "--meta", ":grace=3600", input=SMALL)
         varnish.adm("backend.set_health", "origin", "sick")
         answer = varnish.get("/stale")
