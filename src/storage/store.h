@@ -36,6 +36,7 @@ struct storage_hooks {
         uint64_t clock_look_usec;             /* 0: a minute */
         uint64_t sweep_rest_usec;             /* 0: 10 ms */
         unsigned rebuild_step;                /* records in one transaction; 0: 2,048 */
+        unsigned numbers_block;               /* numbers reserved at once, BATCH_MAX or more; 0: 65,536 */
         uint64_t fast_pause_usec;             /* 0: 10 s */
         uint64_t gather_usec;                 /* 0: 5 ms */
         uint64_t (*now)(void *userdata);      /* NULL: CLOCK_REALTIME */

@@ -10,7 +10,7 @@
 #include "thread.h"
 #include "upload.h"
 
-#define NUMBERS_BLOCK       65536 /* generations and blobs reserved at once */
+#define NUMBERS_BLOCK       65536U /* generations and blobs reserved at once */
 #define BATCH_BYTES_MAX     (8U << 20)
 #define BATCH_UNSYNCED_MAX  (64U << 20)
 #define GATHER_USEC         (5 * USEC_PER_MSEC)
@@ -170,6 +170,7 @@ void writer_note_result(struct writer *writer, int r) {
 
 /* Numbers are reserved durably before one of them is used, so that none is used twice whatever happens. */
 static int reserve_numbers(struct writer *writer) {
+        uint64_t block = writer->storage->hooks.numbers_block ?: NUMBERS_BLOCK;
         MDB_txn *txn;
         int r;
 
@@ -181,8 +182,8 @@ static int reserve_numbers(struct writer *writer) {
         if (r < 0)
                 return r;
 
-        writer->batch.state.generations = writer->next_generation + NUMBERS_BLOCK;
-        writer->batch.state.blobs = writer->next_blob + NUMBERS_BLOCK;
+        writer->batch.state.generations = writer->next_generation + block;
+        writer->batch.state.blobs = writer->next_blob + block;
         writer->batch.n_written = 1;
         return writer_commit(writer, txn);
 }
