@@ -48,11 +48,11 @@ void body_end(struct body *body) {
 
         assert(body->pins == 0);
         free_pieces(body);
-        if (body->mapped) {
+        if (body->place == BODY_IN_MAPPING) {
                 (void) munmap((void *) body->whole, body->whole_size);
                 count(&counters->mapped, -(int64_t) body->whole_size);
                 count(&counters->mappings, -1);
-        } else if (body->whole) {
+        } else if (body->place == BODY_IN_COPY) {
                 free((void *) body->whole);
                 count(&counters->memory, -(int64_t) body->whole_size);
         }
@@ -71,12 +71,14 @@ uint64_t body_get_size(struct body *body) {
 }
 
 bool body_is_whole(struct body *body) {
-        bool whole;
+        return body->whole != NULL;
+}
 
-        (void) pthread_mutex_lock(&body->mutex);
-        whole = body->whole != NULL;
-        (void) pthread_mutex_unlock(&body->mutex);
+const uint8_t *body_get_whole(struct body *body, size_t *ret_size) {
+        const uint8_t *whole = body->whole; /* what goes with it was written before */
 
+        if (whole)
+                *ret_size = body->whole_size;
         return whole;
 }
 
@@ -179,7 +181,7 @@ size_t body_pin(struct body *body, uint64_t position, const uint8_t **ret, bool 
 void body_unpin(struct body *body) {
         (void) pthread_mutex_lock(&body->mutex);
         assert(body->pins > 0);
-        if (--body->pins == 0 && body->whole)
+        if (--body->pins == 0 && body->place > BODY_IN_PIECE)
                 free_pieces(body);
         (void) pthread_mutex_unlock(&body->mutex);
 }
@@ -205,13 +207,13 @@ size_t body_copy(struct body *body, uint64_t position, void *memory, size_t size
         return copied;
 }
 
-static void settle(struct body *body, const void *whole, size_t size, bool mapped) {
+static void settle(struct body *body, const void *whole, size_t size, enum body_place place) {
         (void) pthread_mutex_lock(&body->mutex);
         assert(!body->whole && (body->size == 0 || body->size == size));
-        body->whole = whole;
         body->whole_size = size;
-        body->mapped = mapped;
-        if (body->pins == 0)
+        body->place = place;
+        body->whole = whole;
+        if (body->pins == 0 && place > BODY_IN_PIECE)
                 free_pieces(body);
         (void) pthread_mutex_unlock(&body->mutex);
 }
@@ -219,7 +221,7 @@ static void settle(struct body *body, const void *whole, size_t size, bool mappe
 void body_settle_mapping(struct body *body, const void *mapping, size_t size) {
         count(&body->counters->mapped, (int64_t) size);
         count(&body->counters->mappings, 1);
-        settle(body, mapping, size, true);
+        settle(body, mapping, size, BODY_IN_MAPPING);
 }
 
 void body_settle_copy(struct body *body) {
@@ -232,13 +234,15 @@ void body_settle_copy(struct body *body) {
                 free_pieces(body); /* of which nobody has read anything */
                 return;
         }
-        if (!body->first->next && body->first->size - size <= SLACK_MAX)
+        if (!body->first->next && body->first->size - size <= SLACK_MAX) {
+                settle(body, body->first->data, size, BODY_IN_PIECE);
                 return;
+        }
 
         copy = malloc(size);
         if (!copy)
                 return;
         (void) body_copy(body, 0, copy, size);
         count(&body->counters->memory, (int64_t) size);
-        settle(body, copy, size, false);
+        settle(body, copy, size, BODY_IN_COPY);
 }

@@ -11,6 +11,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+enum body_place {
+        BODY_IN_PIECES,
+        BODY_IN_PIECE, /* the only one, which stays */
+        BODY_IN_COPY,
+        BODY_IN_MAPPING,
+};
+
 struct piece;
 struct VSC_objmapper_storage;
 
@@ -18,11 +25,11 @@ struct body {
         struct VSC_objmapper_storage *counters;
         pthread_mutex_t mutex; /* over all below */
         struct piece *first, *last;
-        uint64_t size;        /* bytes that came */
-        const uint8_t *whole; /* the one place; NULL: they are in pieces */
+        uint64_t size;                  /* bytes that came */
+        _Atomic(const uint8_t *) whole; /* the one place; NULL: they are in pieces */
         size_t whole_size;
-        bool mapped;   /* whole is a mapping */
-        unsigned pins; /* readers of pieces */
+        enum body_place place; /* what whole is */
+        unsigned pins;         /* readers of pieces */
 };
 
 /* counters: where its memory and mappings are counted; must outlive it. */
@@ -32,6 +39,9 @@ void body_end(struct body *body);
 
 uint64_t body_get_size(struct body *body);
 bool body_is_whole(struct body *body);
+
+/* All bytes, once no more come, without a lock; NULL: they are in pieces, or there are none. */
+const uint8_t *body_get_whole(struct body *body, size_t *ret_size);
 
 /* Room for more bytes: how much, and where; 0: there is none. */
 size_t body_room(struct body *body, uint8_t **ret);
@@ -52,5 +62,5 @@ size_t body_copy(struct body *body, uint64_t position, void *memory, size_t size
 /* The body's place, before its first byte came or when its last is there: size bytes, a mapping of which the body
  * becomes the owner. The pieces are given back as soon as nobody reads them. */
 void body_settle_mapping(struct body *body, const void *mapping, size_t size);
-/* The same with a copy of its own, where that saves memory. */
+/* The same with a copy of its own, where that saves memory, or with the only piece. */
 void body_settle_copy(struct body *body);

@@ -267,8 +267,15 @@ static int iterate(struct worker *worker, struct objcore *oc, void *priv, objite
         struct object *object = get_object(oc);
         struct boc *boc = HSH_RefBoc(oc);
         uint64_t position = 0, size;
+        const uint8_t *whole;
+        size_t whole_size;
         unsigned flags = 0;
         int r = 0;
+
+        (void) final; /* what is not cached is never here */
+        whole = boc ? NULL : body_get_whole(&object->body, &whole_size);
+        if (whole)
+                return func(priv, OBJ_ITER_END, whole, (ssize_t) whole_size);
 
         /* The response's header need not wait for its body. */
         if (boc && body_get_size(&object->body) == 0)
@@ -305,7 +312,7 @@ static int iterate(struct worker *worker, struct objcore *oc, void *priv, objite
                 position += n;
 
                 /* Pieces are given back once the fetch has ended: nobody may hold on to one. */
-                flags = pinned || final || (boc && state != BOS_FINISHED) ? OBJ_ITER_FLUSH : 0;
+                flags = pinned || (boc && state != BOS_FINISHED) ? OBJ_ITER_FLUSH : 0;
                 if (!boc && position == size)
                         flags |= OBJ_ITER_END;
                 r = func(priv, flags, data, (ssize_t) n);
