@@ -123,11 +123,21 @@ def test_bus(host):
             assert result.returncode == 0 and '"size" t' in result.stdout, result
         else:
             assert result.returncode != 0 and f"namespace {uri.partition('/')[0]} do not permit" in result.stderr, result
+    for user, wanted in (("bob", {"public/1"}), ("ed", {"news/1", "public/1"}),
+                         ("alice", {"news/1", "private/1", "public/1"}), ("root", {"news/1", "private/1", "public/1"})):
+        listed = host.busctl("List", "ssua{sv}", "", "", "0", "0", user=user).stdout
+        assert {uri for uri in ("news/1", "private/1", "public/1") if f'"{uri}"' in listed} == wanted, listed
+
     # Changes are root's, in every namespace.
-    host.busctl("PutBytes", "saya{ss}a{sv}", "private/bus", "1", "65", "0", "0")
-    host.busctl("Remove", "sa{sv}", "private/bus", "0")
-    assert host.busctl("PutBytes", "saya{ss}a{sv}", "private/bus", "1", "65", "0", "0", user="alice",
-                       check=False).returncode != 0
+    changes = (("PutBytes", "saya{ss}a{sv}", "private/bus", "1", "65", "0", "0"), ("Pin", "sa{sv}", "private/bus", "0"),
+               ("Unpin", "sa{sv}", "private/bus", "0"), ("Remove", "sa{sv}", "private/bus", "0"),
+               ("Purge", "sa{sv}", "private/", "0"))
+    for change in changes:
+        for user in ("alice", "bob"):
+            result = host.busctl(*change, user=user, check=False)
+            assert result.returncode != 0 and "not permitted" in result.stderr, result
+        host.busctl(*change)
+    assert host.ctl("ls").stdout.split() == ["news/1", "public/1"]
 
 
 def test_logged_once(host):
