@@ -24,7 +24,7 @@ OTHERS = "bus|bus_store|verify|polkit|namespaces|disks|fuse|storage-keep-free"
 # What is about this machine's tools or compilers, or another machine's.
 ELSEWHERE = "man.*|library-.+|vectors-.+|examples|completion|top"
 # What takes long, and asks the kernel for nothing that the rest does not.
-LONG = "limits|export|scale|crash.*|policy|turns|storage-(traces|stress|evict|hot|many|kill)"
+LONG = "limits|ctl|export|scale|crash.*|policy|turns|storage-(traces|stress|evict|hot|many|kill)"
 # What the unit says of the one daemon, and not of how far it may go.
 ITS_OWN = ("Type", "BusName", "Exec", "Sockets", "WatchdogSec", "Restart=", "RestartPrevent", "StateDirectory",
            "BindReadOnlyPaths", "Environment", "Timeout")
