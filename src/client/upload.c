@@ -262,12 +262,13 @@ static ssize_t read_piece(struct upload *upload, uint64_t size) {
         struct pollfd p = { .fd = upload->fd, .events = POLLIN };
         ssize_t n;
 
+        /* At first all of the body is left: no later piece is larger. */
+        size = MIN(size, BUFFER_MAX);
         if (!upload->buffer)
-                upload->buffer = malloc(PIECE_MAX);
+                upload->buffer = malloc(MAX(size, 1U));
         if (!upload->buffer)
                 return -ENOMEM;
 
-        size = MIN(size, BUFFER_MAX);
         if (upload->source) {
                 int64_t given = upload->source(upload->buffer, (size_t) size, upload->userdata);
 
