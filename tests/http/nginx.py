@@ -36,7 +36,7 @@ http {{
     default_type application/octet-stream;
     types {{ text/html html; text/plain txt; }}
     log_format test '$request_method $request_uri $status [$objmapper_status] [$objmapper_body] '
-                    '[$objmapper_key] [$objmapper_time] $bytes_sent';
+                    '[$objmapper_key] [$objmapper_time] [$objmapper_store] $bytes_sent';
     access_log {base}/access.log test;
     client_body_temp_path {base}/t1; proxy_temp_path {base}/t2; fastcgi_temp_path {base}/t3;
     uwsgi_temp_path {base}/t4; scgi_temp_path {base}/t5;

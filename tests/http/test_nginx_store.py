@@ -329,6 +329,36 @@ def test_daemon_away():
         wait_until(lambda: nginx.fds() <= before + 4, "nothing left open")
 
 
+def test_more_than_the_daemon_takes():
+    """What waits for it is bounded, by number and by size, and the responses are none the worse."""
+    def puts():
+        return sum("[PUT]" in line for line in nginx.access(1))
+
+    with cached("proxy_max_temp_file_size 0;", http="objmapper_timeout 60s;") as (origin, daemon, nginx):
+        daemon.stop()  # the sockets stay
+        origin.serve = {f"/{i}": (200, [FRESH], b"x") for i in range(600)}
+        connection = Unix(nginx.http)
+        nginx.configure(server=site(daemon, origin, "proxy_max_temp_file_size 0;").replace(
+            f"objmapper_pass unix:{daemon.reader};", "return 404;"))
+        nginx.reload()
+        for path in origin.serve:
+            assert nginx.request("GET", path, connection=connection).body == b"x"
+        connection.close()
+        nginx.access(600)
+        assert puts() == 512, puts()
+
+        nginx.reload()  # they are forgotten
+        body = bytes_of(900_000)
+        origin.serve = {f"/large/{i}": (200, [FRESH], body) for i in range(60)}
+        for path in origin.serve:
+            assert nginx.get(path).body == body
+        nginx.access(660)
+        assert 512 + 30 <= puts() <= 512 + 45, puts()
+        daemon.start()
+        origin.serve["/last"] = (200, [FRESH], b"x")
+        wait_until(lambda: nginx.get("/last") and has(daemon, "/last"), "stored again")
+
+
 def test_configuration():
     with cached() as (_, daemon, nginx):
         for more, words in {"objmapper_store x;": "needs a socket", "objmapper_store_valid x;": "invalid value",

@@ -214,6 +214,15 @@ int pool_submit(struct pool *pool,
         return pool_submit_to(pool, request, log, reply, userdata, &client);
 }
 
+size_t pool_pending(const struct pool *pool) {
+        size_t n = 0;
+
+        for (ngx_uint_t i = 0; i < POOL_CLIENTS_MAX && pool->link[i]; i++)
+                n += objmapper_client_get_pending(pool->link[i]->client);
+
+        return n;
+}
+
 void pool_wake(struct pool *pool, objmapper_client *client) {
         objmapper_client_wake(client);
         for (ngx_uint_t i = 0; i < POOL_CLIENTS_MAX && pool->link[i]; i++)

@@ -25,6 +25,7 @@ struct pool {
         time_t report_next;   /* when the next failure may be logged so */
         struct link *link[POOL_CLIENTS_MAX];
         struct keep keep;
+        size_t backlog; /* bytes that wait in memory for the daemon to take them */
 };
 
 /* Hands request to the least busy client, which sends it at the end of this turn of the event loop, with what else
@@ -43,6 +44,9 @@ int pool_submit_to(struct pool *pool,
                    objmapper_reply_fn reply,
                    void *userdata,
                    objmapper_client **ret_client);
+
+/* Requests under way, sent or not. */
+size_t pool_pending(const struct pool *pool);
 
 /* As objmapper_client_wake(); the client is processed at the end of this turn. */
 void pool_wake(struct pool *pool, objmapper_client *client);

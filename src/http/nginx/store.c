@@ -15,6 +15,10 @@
 
 #define QUEUE_MAX (1 << 20) /* bytes in memory, from which on the response is slowed down */
 #define QUEUE_LOW (1 << 18) /* ... until it is no more than these */
+/* What a worker has waiting for a daemon that is slower than the origins: no other put is begun from here on, and those
+ * that make it twice as much are given up. */
+#define BACKLOG_MAX  (32 << 20)
+#define BACKLOG_PUTS 512
 
 /* A piece of the body on its way to the daemon. */
 struct piece {
@@ -54,6 +58,12 @@ static struct piece *first_piece(struct store *store) {
         return (struct piece *) (void *) ngx_queue_head(&store->pieces);
 }
 
+/* n bytes of the body, in memory, are gone. */
+static void account(struct store *store, size_t n) {
+        store->queued -= n;
+        store->pool->backlog -= n;
+}
+
 static void piece_free(struct piece *piece) {
         ngx_queue_remove(&piece->link);
         if (piece->fd >= 0)
@@ -64,7 +74,7 @@ static void piece_free(struct piece *piece) {
 static void drop_pieces(struct store *store) {
         while (!ngx_queue_empty(&store->pieces))
                 piece_free(first_piece(store));
-        store->queued = 0;
+        account(store, store->queued);
 }
 
 /* Lets the response go on. */
@@ -125,6 +135,7 @@ static bool add_piece(struct store *store, const ngx_buf_t *buffer) {
         if (in_memory) {
                 ngx_memcpy(piece->data, buffer->pos, (size_t) size);
                 store->queued += (size_t) size;
+                store->pool->backlog += (size_t) size;
                 return true;
         }
 
@@ -150,7 +161,7 @@ static int64_t give(void *data, size_t size, void *userdata) {
         n = (ssize_t) ngx_min((off_t) size, piece->size - piece->done);
         if (piece->fd < 0) {
                 ngx_memcpy(data, piece->data + piece->done, (size_t) n);
-                store->queued -= (size_t) n;
+                account(store, (size_t) n);
         } else {
                 n = pread(piece->fd, data, (size_t) n, piece->offset + piece->done);
                 if (n <= 0)
@@ -335,6 +346,9 @@ static void submit(struct store *store,
         }
 
         error = storable_describe(r, storable, request);
+        /* A copy that a crash takes is fetched again. */
+        if (error >= 0)
+                error = objmapper_request_set_durability(request, OBJMAPPER_VISIBLE);
         if (error >= 0)
                 error = objmapper_request_set_body_source(request, give, store,
                                                           store->announced >= 0 ? (uint64_t) store->announced
@@ -355,6 +369,9 @@ static ngx_int_t begin(ngx_http_request_t *r, struct location_conf *conf, struct
 
         report->putting = NULL;
         report->store = STORE_SKIP;
+        if (conf->store->backlog > BACKLOG_MAX || pool_pending(conf->store) >= BACKLOG_PUTS)
+                return NGX_OK;
+
         rc = storable_check(r, conf->store_valid, &storable);
         if (rc == NGX_OK)
                 rc = key_make(r, conf->key, &key);
@@ -410,6 +427,10 @@ static ngx_int_t header_filter(ngx_http_request_t *r) {
 static void take(struct store *store, const ngx_chain_t *in) {
         for (; in && !store->cut; in = in->next) {
                 if (!add_piece(store, in->buf)) {
+                        cut(store);
+                        return;
+                }
+                if (store->pool->backlog > 2 * BACKLOG_MAX) {
                         cut(store);
                         return;
                 }
