@@ -16,6 +16,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/lib"))
 
 import container  # noqa: E402, pylint: disable=wrong-import-position
+import readme  # noqa: E402, pylint: disable=wrong-import-position
 import tap  # noqa: E402, pylint: disable=wrong-import-position
 
 container.enter_namespaces()
@@ -134,6 +135,15 @@ def test_try_with_systemd():
     with container.Container(root=str(root), network=True) as machine:
         try_and_undo(machine, check_service)
         assert machine.run("systemctl", "is-active", "objmapper.service", check=False).stdout.strip() == "inactive"
+
+
+def test_nginx():
+    """README's section from a machine with nothing but objmapper."""
+    root = make_root(f"{release}-systemd", "systemd-sysv", "dbus", "libpam-systemd")
+    with container.Container(root=str(root), network=True) as machine:
+        clone(machine)
+        check_try(machine.run("/root/objmapper/try", timeout=900).stdout)
+        readme.follow_nginx(machine, "/root/objmapper")
 
 
 def test_suites():

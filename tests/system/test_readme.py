@@ -10,20 +10,9 @@ import tap
 container.enter_namespaces()
 
 from host import Host, SOCKETS, wait_until  # noqa: E402, pylint: disable=wrong-import-position
+from readme import README, examples, follow_nginx, run_example  # noqa: E402, pylint: disable=wrong-import-position
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-README = (TOP / "README.md").read_text()
-
-
-def examples(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def run_example(host, text):
-    """The lines as they are typed, stopped by the first that fails."""
-    return host.run("sh", "-exc", text, timeout=120).stdout
-
-
 def test_operator(host):
     host.run("systemctl", "stop", *SOCKETS, "objmapper.service")
     shown = run_example(host, examples("sh")[0].replace("journalctl ", "journalctl --sync; journalctl "))
@@ -92,6 +81,13 @@ def test_varnish(host):
     wait_until(lambda: shown("/logo.png") == "image/png bytes\n")
     assert shown("/page.txt") == "text/plain of the origin\n"
     host.run("systemctl", "stop", "varnish.service")
+
+
+def test_nginx(host):
+    """A hit, and again after each has been started anew."""
+    if not host.path("/usr/lib/nginx/modules/ngx_http_objmapper_module.so").exists():
+        raise tap.Skip("needs nginx, nginx-dev when it is built, and curl")
+    follow_nginx(host)
 
 
 def test_all_examples_are_known(_):
