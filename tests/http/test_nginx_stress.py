@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Mixed load through nginx on a store that is too small for it, while nginx reloads and the daemon restarts: nothing wrong,
-nothing failed, nothing leaked. STRESS_REQUESTS= how many requests (10000), STRESS_SEED= which ones."""
+nothing failed, nothing leaked. REQUESTS= how many requests (10000), LOAD_SEED= which ones."""
 
 import json
 import os
@@ -16,8 +16,8 @@ import tap
 from common import bytes_of, stats, wait_until
 from daemon import Daemon, build_path
 
-REQUESTS = int(os.environ.get("STRESS_REQUESTS", "10000"))
-SEED = int(os.environ.get("STRESS_SEED", time.time_ns() % 1_000_000))
+REQUESTS = int(os.environ.get("REQUESTS", "10000"))
+SEED = int(os.environ.get("LOAD_SEED", time.time_ns() % 1_000_000))
 ROUNDS = 20  # each with a reload
 FILES, KEPT = 1000, 250
 CONNECTIONS = 24
@@ -64,7 +64,7 @@ class Run:
 
 
 def test_mixed_load():
-    print(f"# STRESS_SEED={SEED}")
+    print(f"# LOAD_SEED={SEED}")
     with Daemon(settings=f"[Store]\nMaxObjects={KEPT}") as daemon:
         folder = daemon.base / "files"
         write_files(folder)

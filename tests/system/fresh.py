@@ -25,7 +25,7 @@ ROOTS = pathlib.Path("/var/tmp/objmapper-roots")
 MODES = ("fdpass", "copy", "splice", "auto")
 # What lint says depends on the release of its tools: they are those of Debian 12.
 SUITES = {"bookworm": ()}
-OTHER_SUITES = ("unit", "integration", "system", "fuzz")
+OTHER_SUITES = ("unit", "integration", "system", "http", "fuzz")
 release = sys.argv[1]
 
 
