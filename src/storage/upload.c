@@ -7,12 +7,14 @@
 
 #include "macro.h"
 #include "store.h"
+#include "thread.h"
 #include "write-all.h"
 #include "writer.h"
 
 #define GRANT   (UINT64_C(1) << 20) /* bytes between two looks at what is free */
 #define WINDOW  (UINT64_C(8) << 20) /* bytes of a file that are given to the disk at once */
 #define WINDOWS 2                   /* ... which it may be behind */
+#define SLICE   ((size_t) 64 << 10) /* bytes that are written until others may have the processor */
 
 static uint64_t subtract(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
@@ -125,7 +127,8 @@ static int write_file(struct storage_upload *upload, const void *data, size_t si
 
         r = write_all(upload->fd, data, size);
         give_back(upload, size);
-        stats_add(&upload->storage->written, size);
+        if (r >= 0)
+                stats_add(&upload->storage->written, size);
         return r;
 }
 
@@ -159,7 +162,35 @@ static int move_to_file(struct storage_upload *upload) {
         return r;
 }
 
+static void count_in(struct storage_upload *upload, const void *data, size_t size) {
+        (void) XXH3_64bits_update(upload->hash, data, size);
+        upload->size += size;
+}
+
+static int add_to_file(struct storage_upload *upload, const uint8_t *data, size_t size) {
+        unsigned n_done = 0;
+
+        for (;;) {
+                size_t n = MIN(size, SLICE);
+                int r;
+
+                r = write_file(upload, data, n);
+                if (r >= 0)
+                        r = write_down(upload, upload->size + n);
+                if (r < 0)
+                        return r;
+
+                count_in(upload, data, n);
+                data += n;
+                size -= n;
+                if (size == 0)
+                        return 0;
+                thread_give_way(&n_done, 1);
+        }
+}
+
 int storage_upload_write(struct storage_upload *upload, const void *data, size_t size) {
+        uint64_t size_after;
         int r = 0;
 
         assert(upload);
@@ -173,24 +204,18 @@ int storage_upload_write(struct storage_upload *upload, const void *data, size_t
         if (size == 0)
                 return 0;
 
-        if (upload->fd < 0 && upload->size + size <= upload->storage->inline_max)
+        size_after = upload->size + size;
+        if (upload->fd < 0 && size_after <= upload->storage->inline_max) {
                 memcpy(upload->buffer + upload->size, data, size);
-        else {
-                if (upload->fd < 0)
-                        r = move_to_file(upload);
-                if (r >= 0)
-                        r = write_file(upload, data, size);
-                if (r >= 0)
-                        r = write_down(upload, upload->size + size);
-                if (r < 0)
-                        return upload_failed(upload,
-                                             upload->said == UINT64_MAX ? upload->size + size : upload->said,
-                                             r);
+                count_in(upload, data, size);
+                return 0;
         }
 
-        (void) XXH3_64bits_update(upload->hash, data, size);
-        upload->size += size;
-        return 0;
+        if (upload->fd < 0)
+                r = move_to_file(upload);
+        if (r >= 0)
+                r = add_to_file(upload, data, size);
+        return r < 0 ? upload_failed(upload, upload->said == UINT64_MAX ? size_after : upload->said, r) : 0;
 }
 
 int storage_upload_finish_unsynced(struct storage_upload *upload) {
