@@ -19,7 +19,7 @@ from common import bytes_of  # noqa: E402  pylint: disable=wrong-import-position
 from daemon import Daemon  # noqa: E402  pylint: disable=wrong-import-position
 
 SIZES = {"1k": 1 << 10, "16k": 16 << 10, "64k": 64 << 10, "1M": 1 << 20, "10M": 10 << 20}
-MANY = 1000  # bodies of a size, up to MANY_SIZE
+MANY = (1000, 4000)  # bodies of a size: what a worker keeps at hand, and more
 MANY_SIZE = 64 << 10
 SECONDS = float(os.environ.get("BENCH_SECONDS", "1"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -61,7 +61,7 @@ def main():
     with Daemon() as daemon:
         server = f"""keepalive_requests 1000000; access_log off;
                      location /files/ {{ root {daemon.base}; }}
-                     location /cached/ {{ alias {daemon.base}/files/; open_file_cache max={MANY}; }}
+                     location /cached/ {{ alias {daemon.base}/files/; open_file_cache max={MANY[0]}; }}
                      location /objects/ {{ objmapper_key $uri; objmapper_pass unix:{daemon.reader}; }}"""
         with Nginx(server=server) as nginx:
             script = daemon.base / "many.lua"
@@ -69,12 +69,12 @@ def main():
             print(f"requests per second over {CONNECTIONS} connections, medians of {ROUNDS} rounds of {SECONDS:g} s\n")
             print(f"{'size':>5}{'many':>6}{'objects':>12}{'files':>12}{'ratio':>8}{'and cache':>12}{'ratio':>8}")
             for name, size in SIZES.items():
-                counts = (1, MANY) if size <= MANY_SIZE else (1,)
+                counts = (1, *MANY) if size <= MANY_SIZE else (1,)
                 (daemon.base / "files" / name).mkdir(parents=True)
                 for i in range(max(counts)):
                     file = daemon.base / "files" / name / str(i)
                     file.write_bytes(bytes_of(size, i))
-                    daemon.ctl("put", f"/objects/{name}/{i}", file)
+                daemon.ctl("put", "--recursive", daemon.base / "files" / name, f"/objects/{name}/", timeout=600)
                 for count in counts:
                     compare(nginx, script, name, count)
 

@@ -2,6 +2,7 @@
 #include "keep.h"
 
 #define BODY_MAX     (64 << 10) /* bytes in memory that are kept of one object */
+#define BYTES_MAX    (16 << 20) /* ... and of all */
 #define IDLE_SECONDS 30 /* a descriptor that nobody asks for must not hold a removed object's disk for long */
 
 struct kept {
@@ -15,6 +16,13 @@ struct kept {
 
 static uint32_t hash_of(ngx_str_t uri) {
         return ngx_murmur_hash2(uri.data, uri.len);
+}
+
+/* What its body takes of memory. */
+static size_t bytes_of(objmapper_object *object) {
+        return objmapper_object_get_mode(object) == OBJMAPPER_FDPASS
+                               ? 0
+                               : (size_t) objmapper_object_get_body_size(object);
 }
 
 objmapper_object *kept_object(const struct kept *kept) {
@@ -36,6 +44,7 @@ void keep_drop(struct keep *keep, struct kept *kept) {
         ngx_rbtree_delete(&keep->tree, &kept->node.node);
         ngx_queue_remove(&kept->link);
         keep->n--;
+        keep->bytes -= bytes_of(kept->object);
         kept->in_keep = false;
         kept_release(kept);
 }
@@ -91,7 +100,7 @@ static void insert(struct keep *keep, struct kept *kept) {
 
         if (former)
                 keep_drop(keep, former);
-        else if (keep->n >= keep->max)
+        while (keep->n > 0 && (keep->n >= keep->max || keep->bytes + bytes_of(kept->object) > BYTES_MAX))
                 keep_drop(keep, oldest(keep));
 
         kept->node.node.key = hash_of(uri);
@@ -101,16 +110,12 @@ static void insert(struct keep *keep, struct kept *kept) {
         kept->used = ngx_time();
         kept->users++;
         keep->n++;
+        keep->bytes += bytes_of(kept->object);
 
         if (!keep->timer.timer_set) {
                 keep->timer.log = ngx_cycle->log;
                 ngx_add_timer(&keep->timer, IDLE_SECONDS * 1000 / 2);
         }
-}
-
-static bool is_handy(objmapper_object *object) {
-        return objmapper_object_get_mode(object) == OBJMAPPER_FDPASS ||
-               objmapper_object_get_body_size(object) <= BODY_MAX;
 }
 
 struct kept *keep_add(struct keep *keep, objmapper_object *object) {
@@ -124,7 +129,7 @@ struct kept *keep_add(struct keep *keep, objmapper_object *object) {
         kept->object = object;
         kept->users = 1;
         kept->node.str.data = (u_char *) objmapper_object_get_uri(object, &kept->node.str.len);
-        if (keep && keep->max > 0 && is_handy(object))
+        if (keep && keep->max > 0 && bytes_of(object) <= BODY_MAX)
                 insert(keep, kept);
 
         return kept;

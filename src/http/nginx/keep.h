@@ -13,6 +13,7 @@
 struct keep {
         ngx_uint_t max; /* objects at most */
         ngx_uint_t n;
+        size_t bytes;      /* of bodies in memory */
         ngx_rbtree_t tree; /* by URI */
         ngx_rbtree_node_t sentinel;
         ngx_queue_t used; /* the most recently used first */

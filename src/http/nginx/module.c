@@ -6,10 +6,11 @@
 #include "store.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 
 #define CONNECTIONS_DEFAULT 4
-#define KEEP_DEFAULT        128
+#define KEEP_DEFAULT_MAX    1024
 #define TIMEOUT_DEFAULT     2000 /* ms */
 #define STREAMS             4    /* puts likewise */
 #define CROWD               32   /* gets under way on one connection, before another is used */
@@ -161,13 +162,25 @@ static void *create_main_conf(ngx_conf_t *cf) {
         return conf;
 }
 
+/* What is kept may need a descriptor each: some of those that a worker may have, which by default are not many. */
+static ngx_uint_t keep_default(ngx_cycle_t *cycle) {
+        const ngx_core_conf_t *core = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+        struct rlimit limit = { .rlim_cur = 0 };
+
+        if (core->rlimit_nofile != NGX_CONF_UNSET)
+                limit.rlim_cur = (rlim_t) core->rlimit_nofile;
+        else
+                (void) getrlimit(RLIMIT_NOFILE, &limit);
+
+        return (ngx_uint_t) ngx_min(limit.rlim_cur / 8, (rlim_t) KEEP_DEFAULT_MAX);
+}
+
 static char *init_main_conf(ngx_conf_t *cf, void *main_conf) {
         struct main_conf *conf = main_conf;
         struct pool **pools = conf->pools.elts;
 
-        (void) cf;
         ngx_conf_init_uint_value(conf->connections, CONNECTIONS_DEFAULT);
-        ngx_conf_init_uint_value(conf->keep, KEEP_DEFAULT);
+        ngx_conf_init_uint_value(conf->keep, keep_default(cf->cycle));
         for (ngx_uint_t i = 0; i < conf->pools.nelts; i++) {
                 pools[i]->n_clients = conf->connections;
                 pools[i]->keep.max = conf->keep;
