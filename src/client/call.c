@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "macro.h"
 #include "words.h"
 
+#define ROOM_MIN     512 /* bytes of head and URI, so that most calls can follow each other in the same memory */
 #define ATTEMPTS_MAX 8 /* lost connections in a row that one request is carried over */
 
 int call_new(struct call **ret, const objmapper_request *request) {
@@ -57,6 +59,7 @@ int call_new(struct call **ret, const objmapper_request *request) {
                 .output = request->output,
                 .upload = upload,
                 .head_size = size,
+                .room = size + uri.size,
                 .uri = { .data = call->head + size, .size = uri.size },
         };
         (void) proto_message_encode(&message, call->head, size);
@@ -71,15 +74,52 @@ fail:
         return r;
 }
 
+int call_new_get(struct call **ret, struct call *old, const void *uri, size_t uri_size) {
+        size_t size = proto_plain_get_size(uri_size), room;
+        struct call *call = old;
+
+        if (proto_uri_check(uri, uri_size) < 0)
+                return -EINVAL;
+
+        if (!old || old->room < size) {
+                room = MAX(size, (size_t) ROOM_MIN);
+                call = malloc(sizeof(*call) + room);
+                if (!call)
+                        return -ENOMEM;
+                free(old);
+        } else
+                room = old->room;
+
+        *call = (struct call){
+                .watch = WATCH_SOURCE,
+                .verb = OBJMAPPER_GET,
+                .output = -EBADF,
+                .upload.fd = -EBADF,
+                .head_size = size,
+                .room = room,
+                /* The head ends with it. */
+                .uri = { .data = call->head + size - uri_size, .size = uri_size },
+        };
+        proto_plain_get_encode(call->head, uri, uri_size);
+
+        *ret = call;
+        return 0;
+}
+
+void call_empty(struct call *call) {
+        assert(!call->list && !call->sending && !call->watched);
+
+        objmapper_object_free(call->object);
+        objmapper_object_free(call->reused);
+        upload_done(&call->upload);
+        free(call->text);
+}
+
 void call_free(struct call *call) {
         if (!call)
                 return;
 
-        assert(!call->list && !call->sending && !call->watched);
-
-        objmapper_object_free(call->object);
-        upload_done(&call->upload);
-        free(call->text);
+        call_empty(call);
         free(call);
 }
 
@@ -147,7 +187,7 @@ void call_conclude(struct call *call) {
         if (call->maybe_done && call->verb == OBJMAPPER_REMOVE && call->error == -ENOENT) {
                 const struct proto_message nothing = {};
 
-                call->error = object_new(&call->object, call->uri, &nothing);
+                call->error = object_new(&call->object, NULL, call->uri, &nothing);
         } else if (call->maybe_done && call->error != -EINPROGRESS)
                 (void) call_fail(call, -EINPROGRESS,
                                  "outcome unknown: the daemon went away before it answered, and the second "

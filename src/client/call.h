@@ -54,18 +54,24 @@ struct call {
         /* The answer. */
         int error;
         objmapper_object *object;
+        objmapper_object *reused; /* whose memory the answer may take; owned */
         char *text;
 
         struct upload upload;
         struct proto_bytes uri; /* or prefix, behind head */
-        size_t head_size;
-        uint8_t head[]; /* encoded */
+        size_t head_size, room; /* room: bytes of head and uri that there is memory for */
+        uint8_t head[];         /* encoded */
 };
 
 /* -ENOMEM, -EINVAL (does not fit into a frame), -ENODATA (the body's file is too short), or an errno of the
  * body's descriptor. */
 int call_new(struct call **ret, const objmapper_request *request);
+/* A get of a whole object, that asks for nothing more. old: NULL, or one whose memory is used when it suffices: it is
+ * consumed on success. -ENOMEM, -EINVAL: not a URI. */
+int call_new_get(struct call **ret, struct call *old, const void *uri, size_t uri_size);
 void call_free(struct call *call);
+/* Frees what it holds, but for its own memory. */
+void call_empty(struct call *call);
 DEFINE_CLEANUP(struct call, call_free)
 
 /* Puts it at the tail (or head) of list, out of the one that it was in; NULL: of none. */

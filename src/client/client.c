@@ -18,6 +18,7 @@
 #define PUBLISHER_PATH  "/run/objmapper/publish.sock"
 #define TIMEOUT_DEFAULT (30 * USEC_PER_SEC)
 #define EVENTS_MAX      16
+#define SPARE_MAX       256 /* calls that are kept for their memory */
 #define PATH_SIZE       sizeof(((struct sockaddr_un *) NULL)->sun_path)
 
 #define FOREACH_CONNECTION(c, client) \
@@ -67,6 +68,7 @@ int objmapper_client_new(objmapper_client **ret) {
         client->fd_fallback = true;
         client->timeout_usec = TIMEOUT_DEFAULT;
         TAILQ_INIT(&client->done);
+        TAILQ_INIT(&client->spare);
         FOREACH_CONNECTION(connection, client)
         connection_init(connection, client);
 
@@ -95,6 +97,10 @@ void objmapper_client_close(objmapper_client *client) {
         while ((call = TAILQ_FIRST(&client->done))) {
                 call_move(call, NULL, false);
                 call_free(call);
+        }
+        while ((call = TAILQ_FIRST(&client->spare))) {
+                TAILQ_REMOVE(&client->spare, call, link);
+                free(call);
         }
         call_free(client->failed);
         (void) close_fd(client->epoll_fd);
@@ -199,12 +205,37 @@ static struct connection *find_connection(objmapper_client *client, enum objmapp
         return connection->path ? connection : &client->connection[verb_changes(verb) ? READER : PUBLISHER];
 }
 
+/* Takes call when it returns 0. */
+static int add(objmapper_client *client,
+               struct connection *connection,
+               struct call *call,
+               objmapper_reply_fn reply,
+               void *userdata,
+               bool armed) {
+        if (connection->state == CONNECTION_CLOSED) {
+                int r = connection_open(connection);
+
+                if (r < 0)
+                        return r;
+        }
+
+        call->reply = reply;
+        call->userdata = userdata;
+        call->progress_usec = client->now;
+        connection_add(connection, call);
+        client->n_calls++;
+
+        if (armed && !client->running && connection_has_output(connection))
+                connection_arm_output(connection, true);
+
+        return 0;
+}
+
 int client_add(objmapper_client *client,
                const objmapper_request *request,
                objmapper_reply_fn reply,
                void *userdata,
                bool armed) {
-        struct connection *connection = find_connection(client, request->verb);
         _cleanup_(call_freep) struct call *call = NULL;
         int r;
 
@@ -214,21 +245,57 @@ int client_add(objmapper_client *client,
                                    error_meaning(r));
 
         client->now = clock_usec(CLOCK_MONOTONIC);
-        if (connection->state == CONNECTION_CLOSED) {
-                r = connection_open(connection);
-                if (r < 0)
-                        return r;
+        r = add(client, find_connection(client, request->verb), call, reply, userdata, armed);
+        if (r >= 0)
+                (void) TAKE_PTR(call);
+
+        return r;
+}
+
+static void keep_spare(objmapper_client *client, struct call *call) {
+        if (client->n_spare == SPARE_MAX) {
+                call_free(call);
+                return;
         }
 
-        call->reply = reply;
-        call->userdata = userdata;
-        call->progress_usec = client->now;
-        connection_add(connection, TAKE_PTR(call));
-        client->n_calls++;
+        call_empty(call);
+        TAILQ_INSERT_HEAD(&client->spare, call, link);
+        client->n_spare++;
+}
 
-        if (armed && !client->running && connection_has_output(connection))
-                connection_arm_output(connection, true);
+static struct call *take_spare(objmapper_client *client) {
+        struct call *call = TAILQ_FIRST(&client->spare);
 
+        if (call) {
+                TAILQ_REMOVE(&client->spare, call, link);
+                client->n_spare--;
+        }
+        return call;
+}
+
+int client_add_get(objmapper_client *client,
+                   const char *uri,
+                   objmapper_object *reused,
+                   objmapper_reply_fn reply,
+                   void *userdata) {
+        struct call *spare = take_spare(client), *call;
+        int r;
+
+        r = call_new_get(&call, spare, uri, strlen(uri));
+        if (r < 0) {
+                free(spare);
+                return client_fail(client, r,
+                                   r == -EINVAL ? "get: not a URI: 1 to %i bytes" : "out of memory",
+                                   OBJMAPPER_URI_MAX);
+        }
+
+        r = add(client, find_connection(client, OBJMAPPER_GET), call, reply, userdata, false);
+        if (r < 0) {
+                call_free(call);
+                return r;
+        }
+
+        call->reused = reused;
         return 0;
 }
 
@@ -275,7 +342,7 @@ static unsigned tell_answers(objmapper_client *client) {
                 } else if (error < 0)
                         client_keep_failed(client, call);
                 else
-                        call_free(call);
+                        keep_spare(client, call);
 
                 reply(client, error, object, userdata);
         }
@@ -309,7 +376,7 @@ static void serve(struct epoll_event *events, int n) {
 
         for (int i = 0; i < n; i++)
                 if (*(enum watch *) events[i].data.ptr == WATCH_CONNECTION && (events[i].events & ~EPOLLOUT))
-                        connection_receive(events[i].data.ptr);
+                        connection_receive(events[i].data.ptr, false);
 }
 
 static void flush_all(objmapper_client *client) {
@@ -317,11 +384,24 @@ static void flush_all(objmapper_client *client) {
         connection_flush(connection);
 }
 
+/* The connection that can be waited for by receiving from it: nothing else is to be heard of in the meantime. NULL:
+ * there is none. */
+static struct connection *find_waiting(objmapper_client *client, uint64_t usec) {
+        struct connection *reader = &client->connection[READER], *publisher = &client->connection[PUBLISHER];
+
+        if (usec < CONNECTION_WAIT_USEC || !connection_can_wait(reader) || !TAILQ_EMPTY(&reader->parked) ||
+            publisher->state != CONNECTION_CLOSED)
+                return NULL;
+
+        return reader;
+}
+
 int client_turn(objmapper_client *client, uint64_t usec) {
         struct epoll_event events[EVENTS_MAX];
+        struct connection *waiting;
         uint64_t deadline;
         unsigned told;
-        int n;
+        int n = 0;
 
         if (client->running)
                 return -EDEADLK;
@@ -339,7 +419,11 @@ int client_turn(objmapper_client *client, uint64_t usec) {
 
         deadline = objmapper_client_get_deadline(client);
         usec = MIN(usec, deadline > client->now ? deadline - client->now : 0);
-        n = wait_events(client, events, usec);
+        waiting = find_waiting(client, usec);
+        if (waiting)
+                connection_receive(waiting, true);
+        else
+                n = wait_events(client, events, usec);
 
         client->now = clock_usec(CLOCK_MONOTONIC);
         if (n < 0) /* the caller closed our descriptor: nothing will ever come */

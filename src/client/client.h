@@ -21,8 +21,10 @@ struct objmapper_client {
         uint64_t timeout_usec;
         uint64_t now; /* of this turn */
         size_t n_calls;
-        struct call_list done; /* answered, to be told */
-        struct call *failed;   /* the last that failed: its words are made when they are asked for */
+        struct call_list done;  /* answered, to be told */
+        struct call_list spare; /* calls that are over, for their memory */
+        unsigned n_spare;
+        struct call *failed; /* the last that failed: its words are made when they are asked for */
         struct connection connection[ROLE_MAX];
         char words[WORDS_MAX];
 };
@@ -38,6 +40,13 @@ int client_add(objmapper_client *client,
                objmapper_reply_fn reply,
                void *userdata,
                bool armed);
+/* The same for a get of a whole object. reused: NULL, or an object whose memory the answer may take; consumed on
+ * success. */
+int client_add_get(objmapper_client *client,
+                   const char *uri,
+                   objmapper_object *reused,
+                   objmapper_reply_fn reply,
+                   void *userdata);
 
 /* One turn: sends, waits up to usec for something, receives, tells the answers. Their number, or -EDEADLK. */
 int client_turn(objmapper_client *client, uint64_t usec);

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +16,9 @@
 #include "macro.h"
 #include "words.h"
 
-#define INPUT_SIZE   PROTO_HEAD_MAX /* bytes: the largest head fits */
-#define SEND_BUFFER  (4 << 20)      /* bytes that we ask for; the kernel has its own limit */
+#define INPUT_SIZE   CONNECTION_INPUT_SIZE
+#define WAIT_SECONDS (CONNECTION_WAIT_USEC / USEC_PER_SEC)
+#define SEND_BUFFER  (4 << 20) /* bytes that we ask for; the kernel has its own limit */
 #define PAUSE_MIN    (10 * USEC_PER_MSEC)
 #define PAUSE_MAX    (1000 * USEC_PER_MSEC)
 #define LOSSES_MAX   8 /* connections lost in a row without any answer, before waiting calls are given up */
@@ -137,8 +139,13 @@ void connection_unexpect(struct connection *connection, struct call *call) {
 }
 
 void connection_progress(struct connection *connection, struct call *call) {
-        /* The clock, as what moved the bytes may have waited for an output. */
-        call->progress_usec = connection->progress_usec = clock_usec(CLOCK_MONOTONIC);
+        uint64_t now = connection->client->now;
+
+        connection->progress_usec = now;
+        if (call->progress_usec == now)
+                return;
+
+        call->progress_usec = now;
         if (call->list == &connection->pending)
                 call_move(call, &connection->pending, false);
 }
@@ -291,6 +298,30 @@ static int refused(struct connection *connection, int error) {
         return client_fail(client, error, "%s", words);
 }
 
+/* Who waits for answers then does it in recvmsg(), and not in epoll_wait() before it: a call less for each. Only the
+ * wait for the daemon's backlog must not be one. */
+static void make_waiting(struct connection *connection) {
+        const struct timeval timeout = { .tv_sec = WAIT_SECONDS };
+        int flags = fcntl(connection->fd, F_GETFL);
+
+        connection->may_wait = flags >= 0 &&
+                               setsockopt(connection->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
+                                          sizeof(timeout)) == 0 &&
+                               fcntl(connection->fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
+
+void connection_never_wait(struct connection *connection) {
+        int flags;
+
+        if (!connection->may_wait)
+                return;
+
+        connection->may_wait = false;
+        flags = fcntl(connection->fd, F_GETFL);
+        if (flags >= 0)
+                (void) fcntl(connection->fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 int connection_open(struct connection *connection) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct epoll_event event = { .events = EPOLLIN, .data.ptr = connection };
@@ -332,6 +363,9 @@ int connection_open(struct connection *connection) {
         }
 
         connection->fd = TAKE_FD(fd);
+        connection->may_wait = false;
+        if (connection == &client->connection[READER])
+                make_waiting(connection);
         connection->state = CONNECTION_GREETING;
         connection->draining = connection->drained = connection->output_broken = false;
         connection->no_splice = false;

@@ -9,11 +9,13 @@
 #include <stdint.h>
 
 #include "call.h"
+#include "clock.h"
 #include "download.h"
 #include "fdpass.h"
 #include "protocol.h"
 
-#define CONNECTION_DEPTH_MAX 1024 /* requests in flight, whatever the daemon offers */
+#define CONNECTION_INPUT_SIZE ((size_t) 2 * PROTO_HEAD_MAX) /* bytes: the largest head fits */
+#define CONNECTION_DEPTH_MAX  1024 /* requests in flight, whatever the daemon offers */
 
 enum connection_state {
         CONNECTION_CLOSED,
@@ -34,6 +36,7 @@ struct connection {
         bool drained;       /* ... and has answered all that it had begun */
         bool output_broken; /* it reads nothing more; its answers may still come */
         bool output_armed;  /* the epoll set tells when the socket takes more */
+        bool may_wait;      /* the socket is a blocking one, for receiving at least */
         int refusal;        /* why it is paused: of connect(2), negative; 0: it was lost */
         unsigned losses;    /* connections in a row, without an answer in between */
         unsigned pauses;    /* in a row: each is longer */
@@ -92,7 +95,8 @@ void connection_add(struct connection *connection, struct call *call);
 /* Asks epoll to tell when the socket can be written, or not to. */
 void connection_arm_output(struct connection *connection, bool on);
 
-/* A call has come on. */
+/* A call has come on, as of client->now: who moved bytes, and may have waited for an output or a source, looks at the
+ * clock before. */
 void connection_progress(struct connection *connection, struct call *call);
 /* Gives the call a slot and an id, and begins to send it. */
 void connection_admit(struct connection *connection, struct call *call);
@@ -119,5 +123,10 @@ bool connection_has_output(const struct connection *connection);
 
 /* ---- input.c ---- */
 
-/* Receives what is there, and takes it. */
-void connection_receive(struct connection *connection);
+/* Receives what is there, and takes it. wait: first waits for something, CONNECTION_WAIT_USEC at most; only where
+ * connection_can_wait(). */
+#define CONNECTION_WAIT_USEC (1 * USEC_PER_SEC)
+void connection_receive(struct connection *connection, bool wait);
+bool connection_can_wait(const struct connection *connection);
+/* From now on the socket never waits, not even where a flag of the call can't say so. */
+void connection_never_wait(struct connection *connection);

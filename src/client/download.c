@@ -13,7 +13,28 @@
 
 #define FIRST_ALLOCATION (UINT64_C(1) << 20)
 
-void download_begin(struct download *download, enum download_kind kind, uint64_t size, int output) {
+/* A body may be announced that never comes: memory grows with what comes, unless it is there already. */
+static void take_memory(struct download *download, objmapper_object *object) {
+        size_t wanted = download->size == 0 ? 1 : (size_t) MIN(download->size, FIRST_ALLOCATION);
+
+        if (object && object->spare && object->data_allocated >= wanted) {
+                download->data = TAKE_PTR(object->spare);
+                download->allocated = object->data_allocated;
+                object->data_allocated = 0;
+                return;
+        }
+
+        download->data = malloc(wanted);
+        download->allocated = wanted;
+        if (!download->data)
+                download_drop(download, -ENOMEM);
+}
+
+void download_begin(struct download *download,
+                    enum download_kind kind,
+                    uint64_t size,
+                    int output,
+                    objmapper_object *object) {
         *download = (struct download){ .kind = kind, .left = size, .size = size, .fd = -EBADF };
 
         switch (kind) {
@@ -24,10 +45,7 @@ void download_begin(struct download *download, enum download_kind kind, uint64_t
                         download_drop(download, -EFBIG);
                         break;
                 }
-                download->allocated = size == 0 ? 1 : (size_t) MIN(size, FIRST_ALLOCATION);
-                download->data = malloc(download->allocated);
-                if (!download->data)
-                        download_drop(download, -ENOMEM);
+                take_memory(download, object);
                 break;
         case DOWNLOAD_MEMFD: {
                 int fd = memfd_new();
@@ -143,7 +161,10 @@ int download_finish(struct download *download, objmapper_object *object) {
 
         switch (download->kind) {
         case DOWNLOAD_MEMORY:
+                free(object->spare);
+                object->spare = NULL;
                 object->data = TAKE_PTR(download->data);
+                object->data_allocated = download->allocated;
                 break;
         case DOWNLOAD_MEMFD: {
                 int fd = memfd_seal(TAKE_FD(download->fd));

@@ -27,8 +27,13 @@ struct download {
         int fd; /* the memfd, owned, or the output, borrowed */
 };
 
-/* Prepares for size bytes; output: for DOWNLOAD_OUTPUT. Errors are kept in download->error. */
-void download_begin(struct download *download, enum download_kind kind, uint64_t size, int output);
+/* Prepares for size bytes; output: for DOWNLOAD_OUTPUT; object: whose it will be, NULL: nobody's: what memory it has
+ * to spare is used. Errors are kept in download->error. */
+void download_begin(struct download *download,
+                    enum download_kind kind,
+                    uint64_t size,
+                    int output,
+                    struct objmapper_object *object);
 /* Frees what was not given to an object. */
 void download_end(struct download *download);
 /* Drops what came and what is to come; error: what to keep, if nothing is kept yet. */

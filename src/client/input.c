@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "client.h"
+#include "clock.h"
 #include "connection.h"
 #include "macro.h"
 #include "transfer.h"
 #include "words.h"
 
-#define INPUT_SIZE   PROTO_HEAD_MAX
+#define INPUT_SIZE   CONNECTION_INPUT_SIZE
 #define ROUNDS_MAX   64                  /* reads in one turn */
 #define SPLICE_MAX   ((size_t) 1 << 20)  /* bytes of one splice, and of the pipe where that is allowed */
 #define UNWANTED_MAX (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
@@ -96,7 +98,7 @@ static void begin_body(struct connection *connection,
                        uint64_t size) {
         connection->receiving = call;
         connection->in_body = true;
-        download_begin(&connection->download, kind, size, call ? call->output : -EBADF);
+        download_begin(&connection->download, kind, size, call ? call->output : -EBADF, connection->object);
 }
 
 /* A passed descriptor, or that it was lost. 1: the call is asked again. */
@@ -122,6 +124,7 @@ static int take_fd(struct connection *connection, struct call *call, objmapper_o
         }
 
         r = transfer_file(fd, 0, object->body_size, call->output);
+        connection->client->now = clock_usec(CLOCK_MONOTONIC);
         if (r < 0)
                 call_fail_body(call, r);
 
@@ -149,7 +152,7 @@ static int take_success(struct connection *connection,
         objmapper_object *object;
         int r;
 
-        r = object_new(&object, call->uri, message);
+        r = object_new(&object, TAKE_PTR(call->reused), call->uri, message);
         if (r < 0) {
                 call->error = r;
                 begin_body(connection, call, DOWNLOAD_NOWHERE, head->body_size);
@@ -233,7 +236,6 @@ static int take_message(struct connection *connection, const struct proto_messag
                 return -EPROTO;
         }
         connection_unexpect(connection, call);
-        connection_progress(connection, call);
 
         if (call->abandoned) {
                 begin_body(connection, call, DOWNLOAD_NOWHERE, head->body_size);
@@ -299,12 +301,12 @@ static bool body_moved(struct connection *connection) {
         struct download *download = &connection->download;
         struct call *call = connection->receiving;
 
-        if (call)
-                connection_progress(connection, call);
         if (download->left == 0) {
                 end_body(connection);
                 return true;
         }
+        if (call)
+                connection_progress(connection, call);
 
         /* Nobody wants the rest, and it is long. */
         if (download->error < 0 && download->left > UNWANTED_MAX) {
@@ -327,10 +329,15 @@ static bool take_input(struct connection *connection) {
                 if (connection->in_body) {
                         size_t n = (size_t) MIN((uint64_t) size, connection->download.left);
 
-                        if (n == 0 && connection->download.left > 0)
+                        if (n == 0 && connection->download.left > 0) {
+                                if (connection->receiving)
+                                        connection_progress(connection, connection->receiving);
                                 return true;
+                        }
                         connection->input_begin += n;
                         download_take(&connection->download, p, n);
+                        if (n > 0 && connection->download.kind == DOWNLOAD_OUTPUT)
+                                connection->client->now = clock_usec(CLOCK_MONOTONIC);
                         if (!body_moved(connection))
                                 return false;
                         continue;
@@ -338,6 +345,15 @@ static bool take_input(struct connection *connection) {
 
                 if (size < PROTO_HEAD_FIXED)
                         return true;
+
+                head.head_size = load_le32(p);
+                if (head.head_size <= size && proto_plain_reply_decode(p, head.head_size, &message)) {
+                        connection->input_begin += head.head_size;
+                        if (take_message(connection, &message) < 0)
+                                return false;
+                        continue;
+                }
+
                 if (proto_head_decode(p, &head) < 0) {
                         connection_fail(connection, -EPROTO, "what listens on %s does not speak the protocol",
                                         connection->path);
@@ -373,7 +389,9 @@ static size_t wanted_input(const struct connection *connection) {
 }
 
 /* Reads into the input buffer, or into a body's own place. Returns the bytes, 0 at the end, or -errno. */
-static ssize_t read_socket(struct connection *connection) {
+static ssize_t read_socket(struct connection *connection, bool wait) {
+        ssize_t (*const read)(int, void *, size_t, struct fdpass_fds *) = wait ? fdpass_read
+                                                                               : fdpass_read_now;
         struct download *download = &connection->download;
         struct fdpass_fds fds;
         uint8_t *to;
@@ -394,10 +412,10 @@ static ssize_t read_socket(struct connection *connection) {
                 room = download_room(download, &to);
 
         if (room > 0)
-                n = fdpass_read(connection->fd, to, (size_t) MIN((uint64_t) room, download->left), &fds);
+                n = read(connection->fd, to, (size_t) MIN((uint64_t) room, download->left), &fds);
         else
-                n = fdpass_read(connection->fd, connection->input + connection->input_end,
-                                wanted_input(connection), &fds);
+                n = read(connection->fd, connection->input + connection->input_end, wanted_input(connection),
+                         &fds);
         if (n <= 0)
                 return n;
 
@@ -459,10 +477,16 @@ static bool expects_input(const struct connection *connection) {
                connection->state == CONNECTION_GREETING;
 }
 
-void connection_receive(struct connection *connection) {
+bool connection_can_wait(const struct connection *connection) {
+        return connection->may_wait && connection->state == CONNECTION_OPEN && expects_input(connection) &&
+               !may_splice(connection) && !connection_has_output(connection);
+}
+
+void connection_receive(struct connection *connection, bool wait) {
         for (unsigned round = 0; round < ROUNDS_MAX && connection->fd >= 0; round++) {
                 size_t before = connection->input_end - connection->input_begin;
-                ssize_t n = may_splice(connection) ? splice_socket(connection) : read_socket(connection);
+                ssize_t n = may_splice(connection) ? splice_socket(connection)
+                                                   : read_socket(connection, wait && round == 0);
 
                 if (n == -EINTR)
                         continue;
@@ -477,6 +501,8 @@ void connection_receive(struct connection *connection) {
                         connection_lost(connection);
                         return;
                 }
+
+                connection->progress_usec = connection->client->now = clock_usec(CLOCK_MONOTONIC);
 
                 /* Bytes that are not in the buffer went to the body's own place. */
                 if (connection->input_end - connection->input_begin == before && !body_moved(connection))

@@ -45,26 +45,61 @@ static char *unpack(char *p, struct proto_bytes block) {
         return p;
 }
 
-int object_new(objmapper_object **ret, struct proto_bytes uri, const struct proto_message *message) {
+/* Closes and unmaps what it has of the body. */
+static void forget_body(objmapper_object *object) {
+        if (object->mapping)
+                (void) munmap(object->mapping, (size_t) object->body_size);
+        (void) close_fd(object->fd);
+}
+
+int object_new(objmapper_object **ret,
+               objmapper_object *old,
+               struct proto_bytes uri,
+               const struct proto_message *message) {
         size_t metadata_size = unpacked_size(message->metadata);
-        objmapper_object *object;
+        size_t size = uri.size + 1 + metadata_size + message->cursor.size + 1;
+        objmapper_object *object = old;
+        uint8_t *spare = NULL;
+        size_t spare_size = 0;
         char *p;
 
-        object = malloc(sizeof(*object) + uri.size + 1 + metadata_size + message->cursor.size + 1);
-        if (!object)
-                return -ENOMEM;
+        if (old) {
+                forget_body(old);
+                spare = old->data ?: old->spare;
+                spare_size = old->data_allocated;
+                if (size > old->memory_size) {
+                        free(old);
+                        object = NULL;
+                } else
+                        size = old->memory_size;
+        }
 
-        *object = (objmapper_object){
-                .info = message->info,
-                .usage = message->usage,
-                .offset = message->range.offset,
-                .count = message->count,
-                .unmodified = message->head.status == PROTO_NOT_MODIFIED,
-                .fd = -EBADF,
-                .uri_size = uri.size,
-                .metadata_size = metadata_size,
-                .cursor_size = message->cursor.size,
-        };
+        if (!object)
+                object = malloc(sizeof(*object) + size);
+        if (!object) {
+                free(spare);
+                return -ENOMEM;
+        }
+
+        /* Not all of it needs a value. */
+        object->info = message->info;
+        object->usage = message->usage;
+        object->offset = message->range.offset;
+        object->body_size = 0;
+        object->count = message->count;
+        object->mode = OP_DEFAULT;
+        object->page = object->taken = false;
+        object->unmodified = message->head.status == PROTO_NOT_MODIFIED;
+        object->fd = -EBADF;
+        object->data = NULL;
+        object->spare = spare;
+        object->data_allocated = spare_size;
+        object->mapping = NULL;
+        object->etag[0] = 0;
+        object->uri_size = uri.size;
+        object->metadata_size = metadata_size;
+        object->cursor_size = message->cursor.size;
+        object->memory_size = size;
 
         p = object->memory;
         object->uri = p;
@@ -82,10 +117,9 @@ void objmapper_object_free(objmapper_object *object) {
         if (!object)
                 return;
 
-        if (object->mapping)
-                (void) munmap(object->mapping, (size_t) object->body_size);
-        (void) close_fd(object->fd);
+        forget_body(object);
         free(object->data);
+        free(object->spare);
         free(object);
 }
 
@@ -312,7 +346,7 @@ int objmapper_object_next_entry(objmapper_object *object, size_t *position, objm
                 return r < 0 ? -EPROTO : 0;
 
         message.info = entry.info;
-        r = object_new(ret, entry.uri, &message);
+        r = object_new(ret, NULL, entry.uri, &message);
         return r < 0 ? r : 1;
 }
 

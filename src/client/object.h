@@ -17,16 +17,22 @@ struct objmapper_object {
         bool unmodified;
         bool taken; /* the descriptor is the caller's now */
         int fd;
-        uint8_t *data;       /* a body or page in memory, owned */
+        uint8_t *data; /* a body or page in memory, owned */
+        size_t data_allocated;
+        uint8_t *spare;      /* memory of an earlier body, data_allocated bytes, when there is no data */
         void *mapping;       /* body_size bytes of fd */
         char etag[ETAG_MAX]; /* made when it is asked for */
         char counter[PROTO_COUNTER_NAME_MAX + 1];
         const char *uri, *metadata, *cursor; /* in memory */
-        size_t uri_size, metadata_size, cursor_size;
+        size_t uri_size, metadata_size, cursor_size, memory_size;
         char memory[];
 };
 
-/* What message says about uri; the body is still to come. -ENOMEM. */
-int object_new(objmapper_object **ret, struct proto_bytes uri, const struct proto_message *message);
+/* What message says about uri; the body is still to come. old: NULL, or one whose memory is used again: it is no
+ * object any more then, whatever is returned. -ENOMEM. */
+int object_new(objmapper_object **ret,
+               objmapper_object *old,
+               struct proto_bytes uri,
+               const struct proto_message *message);
 
 DEFINE_CLEANUP(objmapper_object, objmapper_object_free)

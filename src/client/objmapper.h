@@ -139,6 +139,18 @@ OBJMAPPER_API int objmapper_client_request(objmapper_client *client,
                                            objmapper_object **ret);
 /* The same for a URI that is a C string. */
 OBJMAPPER_API int objmapper_get(objmapper_client *client, const char *uri, objmapper_object **ret);
+/* Gets n objects, by one message where the daemon's pipeline depth allows it: much faster than n calls. uris: C strings.
+ * objects: n places, each of them NULL or an object of an earlier call, which is consumed: its memory, that of a copied
+ * body included, is used again, and is kept with the object until it is freed. Then objects[i] is the object of uris[i],
+ * to be given to objmapper_object_free(), or NULL. errors: NULL, or n places for what each came to: 0 or an error as of
+ * objmapper_get(). Returns how many were got; objmapper_client_error() tells of the first that was not. When not one
+ * could be asked for: why, as objmapper_client_submit(), or -ENOMEM, -EINVAL: uris or objects is NULL, n above INT_MAX;
+ * -EDEADLK: called from inside a reply; objects are then as they were. */
+OBJMAPPER_API int objmapper_get_many(objmapper_client *client,
+                                     const char *const *uris,
+                                     size_t n,
+                                     objmapper_object **objects,
+                                     int *errors);
 /* What is known of an object, without its body. */
 OBJMAPPER_API int objmapper_stat(objmapper_client *client, const char *uri, objmapper_object **ret);
 /* Puts size bytes. ret may be NULL; else it tells the new ETag. Durable when it returns, unless the daemon is

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "client.h"
+#include "clock.h"
 #include "connection.h"
 #include "macro.h"
 
@@ -102,14 +104,30 @@ static void advance(struct connection *connection, uint64_t n) {
         }
 }
 
-/* One send. The bytes, 0: nothing is left; or -errno. *ret_again: 0 means to try again. */
-static ssize_t send_once(struct connection *connection, bool *ret_again) {
+/* Never with descriptors: the daemon takes none. */
+static ssize_t send_now(int fd, struct iovec *iov, size_t n_iov) {
+        struct msghdr message = { .msg_iov = iov, .msg_iovlen = n_iov };
+
+        for (;;) {
+                ssize_t n = n_iov == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                       : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+                if (n >= 0)
+                        return n;
+                if (errno != EINTR)
+                        return -errno;
+        }
+}
+
+/* One send. The bytes, 0: nothing is left; or -errno. *ret_again: 0 means to try again. *ret_from_file: it may have
+ * waited for one. */
+static ssize_t send_once(struct connection *connection, bool *ret_again, bool *ret_from_file) {
         struct iovec iov[PARTS_MAX];
         struct call *call;
         bool from_fd = false;
         size_t n = 0;
 
-        *ret_again = false;
+        *ret_again = *ret_from_file = false;
 
         if (connection->hello_sent < connection->hello_size)
                 iov[n++] = (struct iovec){ connection->hello + connection->hello_sent,
@@ -124,16 +142,20 @@ static ssize_t send_once(struct connection *connection, bool *ret_again) {
         }
 
         if (n > 0)
-                return fdpass_write(connection->fd, iov, n, NULL, 0);
+                return send_now(connection->fd, iov, n);
         if (!call)
                 return 0;
 
-        *ret_again = true;
+        *ret_again = *ret_from_file = true;
+        connection_never_wait(connection); /* sendfile() has no flag for it */
         return upload_sendfile(&call->upload, connection->fd);
 }
 
 void connection_flush(struct connection *connection) {
-        bool again = true;
+        bool again = true, from_file;
+
+        if (!connection->output_armed && !connection_has_output(connection))
+                return;
 
         for (unsigned round = 0; round < ROUNDS_MAX && again; round++) {
                 struct call *call;
@@ -147,8 +169,10 @@ void connection_flush(struct connection *connection) {
                 while ((call = next_waiting(connection)))
                         connection_admit(connection, call);
 
-                n = send_once(connection, &again);
+                n = send_once(connection, &again, &from_file);
                 if (n > 0) {
+                        if (from_file)
+                                connection->client->now = clock_usec(CLOCK_MONOTONIC);
                         advance(connection, (uint64_t) n);
                         again = true;
                 } else if (n == -EPIPE || n == -ECONNRESET) {

@@ -19,16 +19,6 @@
 
 static const uint8_t zeros[32 * 1024];
 
-/* The 32 fixed bytes of a head, except for its size. */
-static void encode_fixed(uint8_t *p, const struct proto_head *head) {
-        struct proto_message message = { .head = *head };
-        uint8_t fixed[PROTO_HEAD_FIXED];
-        ssize_t n = proto_message_encode(&message, fixed, sizeof(fixed));
-
-        assert(n == PROTO_HEAD_FIXED);
-        memcpy(p + sizeof(uint32_t), fixed + sizeof(uint32_t), PROTO_HEAD_FIXED - sizeof(uint32_t));
-}
-
 /* Reads size bytes, or up to the end. Returns the bytes, or -errno. */
 static ssize_t read_at(int fd, uint8_t *p, size_t size, uint64_t offset) {
         size_t n = 0;
@@ -128,15 +118,13 @@ bool upload_restartable(const struct upload *upload) {
 }
 
 void upload_begin(struct upload *upload, uint8_t *head, size_t head_size, uint64_t id, enum proto_mode mode) {
-        struct proto_head fixed;
+        uint64_t body_size = upload->stream ? 0 : upload->size;
 
-        (void) proto_head_decode(head, &fixed);
-        fixed.id = id;
-        fixed.mode = (uint8_t) mode;
-        fixed.flags = (uint8_t) ((fixed.flags & ~PROTO_FLAG_STREAM) |
-                                 (upload->stream ? PROTO_FLAG_STREAM : 0));
-        fixed.body_size = upload->stream ? 0 : upload->size;
-        encode_fixed(head, &fixed);
+        proto_head_set_request(head, id, (uint8_t) mode, body_size);
+        if (upload->stream)
+                head[7] |= PROTO_FLAG_STREAM;
+        else
+                head[7] &= (uint8_t) ~PROTO_FLAG_STREAM;
 
         upload->step = UPLOAD_HEAD;
         upload->gave_up = false;
@@ -145,8 +133,8 @@ void upload_begin(struct upload *upload, uint8_t *head, size_t head_size, uint64
         upload->head = head;
         upload->head_size = head_size;
         upload->body = upload->stream ? NULL : upload->data;
-        upload->body_size = fixed.body_size;
-        upload->position = fixed.body_size;
+        upload->body_size = body_size;
+        upload->position = body_size;
         upload->sent = 0;
 }
 

@@ -52,6 +52,8 @@ ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const in
  * Returns the bytes read, 0 at the end of the stream, -EAGAIN, or another errno of recvmsg(2), negative; in
  * the last three cases ret_fds is empty. */
 ssize_t fdpass_read(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds);
+/* The same, but -EAGAIN where a socket that is not non-blocking would have to be waited for. */
+ssize_t fdpass_read_now(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds);
 
 /* Sends one whole message. to: the destination of an unconnected datagram socket, or NULL for a connected
  * one. data may be NULL when size is 0. A stream socket that fills up after the first byte is waited for,

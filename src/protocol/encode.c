@@ -116,6 +116,15 @@ void proto_head_set_fd(uint8_t p[static PROTO_HEAD_FIXED], uint16_t index, uint1
         store_le16(p + 30, count);
 }
 
+void proto_head_set_request(uint8_t p[static PROTO_HEAD_FIXED],
+                            uint64_t id,
+                            uint8_t mode,
+                            uint64_t body_size) {
+        p[6] = mode;
+        store_le64(p + 8, id);
+        store_le64(p + 16, body_size);
+}
+
 void proto_head_set_body(uint8_t p[static PROTO_HEAD_FIXED], uint8_t mode, uint64_t size) {
         p[6] = mode;
         store_le64(p + 16, size);

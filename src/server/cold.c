@@ -140,7 +140,7 @@ static void answer(struct cold *cold, struct session *session) {
 
         memcpy(p, cold->data, cold->head_size);
         count_add(&session->worker->counters.statuses[PROTO_OK], 1);
-        output_commit(session, p, cold->head_size, -EBADF, TIMED_NOT, true);
+        output_commit(session, p, cold->head_size, -EBADF, TIMED_NOT, 0);
         output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
                         cold->offset + WARM_WINDOW, cold->copy);
 }

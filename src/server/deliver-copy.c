@@ -39,7 +39,7 @@ static bool copy_at_once(struct delivery *delivery) {
         (void) proto_message_encode(delivery->reply, p, head);
         count_add(&session->worker->counters.statuses[delivery->reply->head.status], 1);
         object->fd = close_fd(object->fd);
-        output_commit(session, p, head + delivery->size, -EBADF, TIMED_GET_INLINE, false);
+        output_commit(session, p, head + delivery->size, -EBADF, TIMED_GET_INLINE, 1);
         return true;
 }
 

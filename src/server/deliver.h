@@ -27,6 +27,9 @@ struct delivery {
 /* The answer with the descriptor of the whole body's file. */
 void deliver_fdpass(struct delivery *delivery);
 
+/* The same of a get that asked for nothing else, without a detour. */
+void deliver_fdpass_whole(struct session *session, uint64_t id, struct storage_object *object);
+
 /* The answer with the bytes through user space: of a body in memory, or of its file. */
 void deliver_copy(struct delivery *delivery);
 

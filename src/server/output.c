@@ -15,10 +15,9 @@
 #include "session.h"
 #include "worker.h"
 
-#define FREE_MAX       8 /* structs and chunks that a worker keeps */
-#define ITEMS_FIRST    64
-#define IOV_PARTS      64
-#define REPLIES_MERGED UINT8_MAX
+#define FREE_MAX    8 /* structs and chunks that a worker keeps */
+#define ITEMS_FIRST 64
+#define IOV_PARTS   64
 
 static void add_size(struct output *output, uint64_t size) {
         output->size += size;
@@ -241,7 +240,12 @@ uint8_t *output_reserve(struct session *session, size_t size) {
         return output->last->data + output->last->size;
 }
 
-void output_commit(struct session *session, uint8_t *p, size_t size, int fd, enum timed timed, bool more) {
+void output_commit(struct session *session,
+                   uint8_t *p,
+                   size_t size,
+                   int fd,
+                   enum timed timed,
+                   unsigned n_replies) {
         struct output *output = session->output;
         struct output_chunk *chunk = output->last;
         struct output_item *item = output->n_items > 0 ? item_at(output, output->n_items - 1) : NULL;
@@ -250,7 +254,7 @@ void output_commit(struct session *session, uint8_t *p, size_t size, int fd, enu
         assert(OUTPUT_CHUNK_SIZE - chunk->size >= size);
 
         if (!item || item->kind != OUTPUT_BYTES || item->p + item->size != p || fd >= 0 ||
-            item->n_replies == REPLIES_MERGED || item->timed != timed ||
+            item->n_replies + n_replies > OUTPUT_REPLIES_MAX || item->timed != timed ||
             item->asked_usec != session->asked_usec) {
                 item = push(output);
                 if (!item) {
@@ -270,9 +274,9 @@ void output_commit(struct session *session, uint8_t *p, size_t size, int fd, enu
 
         chunk->size += size;
         item->size += size;
-        item->n_replies += !more;
+        item->n_replies = (uint8_t) (item->n_replies + n_replies);
         add_size(output, size);
-        output->n_replies += !more;
+        output->n_replies += n_replies;
         if (fd >= 0) {
                 output->n_fds++;
                 add_file(output);
@@ -317,7 +321,7 @@ void output_add_fd(struct session *session, struct proto_message *reply, int fd)
                 (void) close_fd(fd);
                 return;
         }
-        output_commit(session, p, head, fd, timed, false);
+        output_commit(session, p, head, fd, timed, 1);
 }
 
 static void add_block_item(struct session *session,
@@ -362,7 +366,7 @@ static void add_block(struct session *session,
                 free(block);
                 return;
         }
-        output_commit(session, p, head, -EBADF, timed, size > 0);
+        output_commit(session, p, head, -EBADF, timed, size == 0);
         if (size == 0)
                 free(block);
         else
@@ -391,7 +395,7 @@ void output_add_data(struct session *session, struct proto_message *reply, const
                 return;
         if (size > 0)
                 memcpy(p + head, data, size);
-        output_commit(session, p, head + size, -EBADF, TIMED_GET_INLINE, false);
+        output_commit(session, p, head + size, -EBADF, TIMED_GET_INLINE, 1);
 }
 
 void output_add_block(struct session *session, struct proto_message *reply, void *block, size_t size) {
@@ -443,7 +447,7 @@ void output_add_file_reply(struct session *session,
                 (void) close_fd(fd);
                 return;
         }
-        output_commit(session, p, head, -EBADF, TIMED_NOT, true);
+        output_commit(session, p, head, -EBADF, TIMED_NOT, 0);
         output_add_file(session, kind, fd, offset, size, 0, copy);
 }
 

@@ -92,9 +92,20 @@ static inline uint32_t output_n_bodies(const struct session *session) {
 /* Room for size bytes (at most OUTPUT_CHUNK_SIZE) in one piece, to be filled and given to output_commit().
  * NULL: no memory, the session is broken. */
 uint8_t *output_reserve(struct session *session, size_t size);
+/* Bytes that there is room for where it was reserved. */
+static inline size_t output_room(const struct session *session) {
+        return OUTPUT_CHUNK_SIZE - session->output->last->size;
+}
 /* size bytes at p, which was reserved, are a reply, or its beginning. fd (-EBADF: none) goes with its first
- * byte, and is the output's. timed: as what it is timed. more: a body from a file follows. */
-void output_commit(struct session *session, uint8_t *p, size_t size, int fd, enum timed timed, bool more);
+ * byte, and is the output's. timed: as what it is timed. n_replies: that end with these bytes, at most
+ * OUTPUT_REPLIES_MAX; 0: a body from a file follows. */
+#define OUTPUT_REPLIES_MAX UINT8_MAX
+void output_commit(struct session *session,
+                   uint8_t *p,
+                   size_t size,
+                   int fd,
+                   enum timed timed,
+                   unsigned n_replies);
 
 /* A reply without a body; a get's with size bytes that are copied; one with a block from malloc() that becomes the
  * output's; a get's with a descriptor that becomes the output's. The reply's body_size is set here. */

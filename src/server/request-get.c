@@ -235,6 +235,42 @@ static uint64_t body_max(const struct session *session, const struct query *quer
         return query->mode == OP_COPY || query->has_range ? UINT64_MAX : session->limits.inline_max;
 }
 
+/* What deliver() would choose. */
+static bool passes_fd(const struct session *session,
+                      const struct query *query,
+                      const struct storage_object *object) {
+        return object->fd >= 0 &&
+               (query->mode == OP_FDPASS ||
+                (query->mode == OP_AUTO && object->info.size > session->limits.inline_max));
+}
+
+bool request_whole_get(struct session *session, const struct proto_plain_get *get) {
+        struct worker *worker = session->worker;
+        struct query query = {
+                .type = PROTO_GET,
+                .id = get->id,
+                .uri = get->uri.data,
+                .uri_size = get->uri.size,
+                .flags = STORAGE_GET_OPEN,
+                .mode = get->mode == OP_DEFAULT ? session->mode : get->mode,
+        };
+        int r;
+
+        query.body_max = body_max(session, &query);
+        r = look_up(worker->storage, &query, STORAGE_GET_NOWAIT, &worker->object);
+        if (r == -EINVAL)
+                return false;
+
+        count_add(&worker->counters.requests[PROTO_GET], 1);
+        if (r == -EINPROGRESS)
+                submit(session, &query);
+        else if (r == 0 && passes_fd(session, &query, &worker->object))
+                deliver_fdpass_whole(session, get->id, &worker->object);
+        else
+                answer(session, &query, &worker->object, r);
+        return true;
+}
+
 void request_get(struct session *session, const struct proto_message *message) {
         struct query query = query_from(message);
 

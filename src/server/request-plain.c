@@ -5,11 +5,34 @@
 
 #include <string.h>
 
+#include "bytes.h"
 #include "macro.h"
 #include "output.h"
 #include "request.h"
 #include "session.h"
 #include "worker.h"
+
+/* Answers that follow each other in memory, and are not committed yet. */
+struct run {
+        struct session *session;
+        struct storage_viewer viewer;
+        enum { VIEWER_NONE, VIEWER_OPEN, VIEWER_UNUSABLE } viewer_state;
+        uint8_t *begin, *end; /* NULL: there are none */
+        size_t room;          /* behind them */
+        unsigned n;
+        uint64_t n_bytes; /* of bodies */
+};
+
+static bool may_view(struct run *run) {
+        struct worker *worker = run->session->worker;
+
+        if (run->viewer_state == VIEWER_NONE)
+                run->viewer_state = storage_viewer_begin(worker->storage, worker->wall_usec, &run->viewer)
+                                                    ? VIEWER_OPEN
+                                                    : VIEWER_UNUSABLE;
+
+        return run->viewer_state == VIEWER_OPEN;
+}
 
 /* Bodies up to this size come as a copy in any case, for all this session knows. */
 static bool takes_copy(const struct session *session, uint8_t mode, uint64_t *ret_max) {
@@ -20,54 +43,116 @@ static bool takes_copy(const struct session *session, uint8_t mode, uint64_t *re
         return mode == OP_COPY || mode == OP_AUTO;
 }
 
-static void answer(struct session *session,
-                   uint64_t id,
-                   const struct storage_view *view,
-                   uint8_t *p,
-                   size_t head_size) {
-        struct counters *counters = &session->worker->counters;
-        size_t size = (size_t) view->info->size;
+static bool make_room(struct run *run, size_t size) {
+        if (run->begin)
+                return run->room >= size;
 
-        proto_plain_reply_encode(
-                        p, id,
-                        &(struct proto_info){
-                                        .etag = { view->info->etag.store_id, view->info->etag.generation,
-                                                  view->info->etag.metadata_version },
-                                        .size = size,
-                                        .checksum = view->info->checksum,
-                                        .stored_usec = view->info->stored_usec,
-                                        .expires_usec = view->info->expires_usec,
-                        },
-                        (struct proto_bytes){ view->metadata, view->metadata_size }, size);
-        memcpy(p + head_size, view->body, size);
-        output_commit(session, p, head_size + size, -EBADF, TIMED_GET_INLINE, false);
-
-        count_add(&counters->requests[PROTO_GET], 1);
-        count_add(&counters->statuses[PROTO_OK], 1);
-        count_add(&counters->replies[OP_COPY], 1);
-        count_add(&counters->bytes[OP_COPY], size);
+        run->begin = run->end = output_reserve(run->session, size);
+        run->room = run->begin ? output_room(run->session) : 0;
+        return run->begin;
 }
 
-bool request_plain_get(struct session *session, const uint8_t *p, size_t size) {
-        struct worker *worker = session->worker;
-        struct storage_view view;
-        struct proto_plain_get get;
-        uint64_t body_max;
-        size_t head_size;
-        uint8_t *to;
+enum outcome {
+        ANSWERED,
+        NOT_IN_MEMORY,
+        NO_ROOM, /* behind the answers so far */
+};
 
-        if (!proto_plain_get_decode(p, size, &get) || !takes_copy(session, get.mode, &body_max) ||
-            !permission_may_get(session, get.uri) ||
-            !storage_view_begin(worker->storage, get.uri.data, get.uri.size, body_max, worker->wall_usec,
-                                &view))
-                return false;
+/* From the hot table to where it is sent from. */
+static enum outcome answer(struct run *run, const struct proto_plain_get *get) {
+        size_t head_size, size;
+        struct storage_view view;
+        struct proto_info info;
+        uint64_t body_max;
+
+        if (!takes_copy(run->session, get->mode, &body_max) || !may_view(run) ||
+            !storage_view(&run->viewer, get->uri.data, get->uri.size, body_max, &view))
+                return NOT_IN_MEMORY;
 
         head_size = proto_plain_reply_size(view.metadata_size);
-        to = view.info->size <= OUTPUT_CHUNK_SIZE - head_size
-                             ? output_reserve(session, head_size + (size_t) view.info->size)
-                             : NULL;
-        if (to)
-                answer(session, get.id, &view, to, head_size);
-        storage_view_end(&view, to);
-        return to;
+        if (view.info->size > OUTPUT_CHUNK_SIZE - head_size)
+                return NOT_IN_MEMORY;
+
+        size = head_size + (size_t) view.info->size;
+        if (!make_room(run, size))
+                return NO_ROOM;
+
+        info = info_from(view.info);
+        proto_plain_reply_encode(run->end, OP_COPY, get->id, &info,
+                                 (struct proto_bytes){ view.metadata, view.metadata_size }, info.size);
+        memcpy(run->end + head_size, view.body, (size_t) info.size);
+        storage_view_count(&run->viewer, &view);
+
+        run->end += size;
+        run->room -= size;
+        run->n_bytes += info.size;
+        run->n++;
+        return ANSWERED;
+}
+
+static void commit(struct run *run) {
+        struct counters *counters = &run->session->worker->counters;
+
+        if (run->n == 0)
+                return;
+
+        output_commit(run->session, run->begin, (size_t) (run->end - run->begin), -EBADF, TIMED_GET_INLINE,
+                      run->n);
+        count_add(&counters->requests[PROTO_GET], run->n);
+        count_add(&counters->statuses[PROTO_OK], run->n);
+        count_add(&counters->replies[OP_COPY], run->n);
+        count_add(&counters->bytes[OP_COPY], run->n_bytes);
+}
+
+/* The frame at p, when it is whole and a get that the session may make. */
+static bool decode(struct session *session,
+                   bool has_rules,
+                   const uint8_t *p,
+                   size_t size,
+                   struct proto_plain_get *ret,
+                   size_t *ret_size) {
+        *ret_size = size < PROTO_HEAD_FIXED ? SIZE_MAX : load_le32(p);
+
+        return *ret_size <= size && proto_plain_get_decode(p, *ret_size, ret) &&
+               (!has_rules || permission_may_get(session, ret->uri));
+}
+
+unsigned request_plain_gets(struct session *session,
+                            const uint8_t *p,
+                            size_t size,
+                            unsigned n_max,
+                            uint64_t bytes_max,
+                            size_t *ret_size) {
+        bool has_rules = worker_rules(session->worker);
+        enum outcome outcome = ANSWERED;
+        struct proto_plain_get get;
+        struct run run;
+        size_t at = 0, head_size;
+
+        /* Not all of it needs to be zeroed. */
+        run.session = session;
+        run.viewer_state = VIEWER_NONE;
+        run.begin = run.end = NULL;
+        run.n = 0;
+        run.n_bytes = 0;
+
+        n_max = MIN(n_max, (unsigned) OUTPUT_REPLIES_MAX);
+        while (run.n < n_max && (uint64_t) (run.end - run.begin) < bytes_max &&
+               decode(session, has_rules, p + at, size - at, &get, &head_size)) {
+                outcome = answer(&run, &get);
+                if (outcome != ANSWERED)
+                        break;
+                at += head_size;
+        }
+
+        if (run.viewer_state == VIEWER_OPEN)
+                storage_viewer_end(&run.viewer);
+        commit(&run);
+
+        *ret_size = at;
+        if (run.n > 0 || outcome != NOT_IN_MEMORY)
+                return run.n;
+
+        *ret_size = head_size;
+        return request_whole_get(session, &get);
 }

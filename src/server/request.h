@@ -46,6 +46,7 @@ void request_end(struct request *request);
 
 /* What goes out: a reply's head with a type, an id and a status, no fields yet. */
 struct proto_message reply_message(uint16_t type, uint64_t id, uint16_t status);
+struct proto_info info_from(const struct storage_info *info);
 void reply_set_info(struct proto_message *reply, const struct storage_info *info);
 void reply_set_text(struct proto_message *reply, const char *text);
 
@@ -59,9 +60,17 @@ void request_refuse(struct session *session, uint16_t type, uint64_t id, uint16_
 void request_get(struct session *session, const struct proto_message *message);
 void request_stat(struct session *session, const struct proto_message *message);
 
-/* A frame that was received, its head of size bytes: true when it is a get and was answered from memory, as
- * request_get() would have; false: nothing was done. */
-bool request_plain_get(struct session *session, const uint8_t *p, size_t size);
+/* Frames that were received, size bytes, the first of which may be begun: takes those at the beginning that are gets and
+ * can be answered as request_get() would have, but without a detour, n_max at most, and no more behind bytes_max
+ * bytes of answers. Returns how many; *ret_size: their bytes. */
+unsigned request_plain_gets(struct session *session,
+                            const uint8_t *p,
+                            size_t size,
+                            unsigned n_max,
+                            uint64_t bytes_max,
+                            size_t *ret_size);
+/* The same for one that is not answered from memory. false: nothing was done. */
+bool request_whole_get(struct session *session, const struct proto_plain_get *get);
 
 void request_set_metadata(struct session *session, const struct proto_message *message);
 void request_remove(struct session *session, const struct proto_message *message);

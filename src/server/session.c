@@ -378,6 +378,19 @@ static size_t take_body(struct session *session, const uint8_t *p, size_t size) 
         return n;
 }
 
+/* Gets that there is a short way for. The first frame may be begun. */
+static unsigned take_plain_gets(
+                struct session *session, const uint8_t *p, size_t size, unsigned n_max, size_t *ret_size) {
+        uint64_t size_max = MIN(output_max(session) - session->reserved, session->worker->may_send);
+        uint64_t depth_left = session->depth - output_n_replies(session) - session->n_pending;
+
+        if (!session->greeted)
+                return 0;
+
+        return request_plain_gets(session, p, size, (unsigned) MIN((uint64_t) n_max, depth_left),
+                                  size_max - MIN(size_max, output_size(session)), ret_size);
+}
+
 /* Takes what it can of size bytes; returns how many were consumed. What stopped it is in input_incomplete and
  * input_blocked; neither: its share of the turn is used up, or all was consumed. */
 static size_t process(struct session *session, const uint8_t *p, size_t size) {
@@ -388,9 +401,11 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
 
         for (unsigned n = 0; n < FRAMES_PER_TURN && position < size && !session->closing;) {
                 struct proto_head head;
+                unsigned n_plain;
+                size_t taken;
 
                 if (session->body_left > 0) {
-                        size_t taken = take_body(session, p + position, size - position);
+                        taken = take_body(session, p + position, size - position);
 
                         if (taken == 0) {
                                 session->input_blocked = true;
@@ -426,10 +441,15 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
                         break;
                 }
 
-                if (!session->greeted || !request_plain_get(session, p + position, head.head_size))
+                n_plain = take_plain_gets(session, p + position, size - position, FRAMES_PER_TURN - n,
+                                          &taken);
+                if (n_plain == 0) {
                         handle_frame(session, p + position, head.head_size);
-                position += head.head_size;
-                n++;
+                        taken = head.head_size;
+                        n_plain = 1;
+                }
+                position += taken;
+                n += n_plain;
 
                 /* A full message's worth of descriptors, some bodies, or what may be sent in this turn, go out before
                  * there is more. */

@@ -182,8 +182,8 @@ static bool is_known(const struct storage_etag *known, const struct storage_etag
 }
 
 /* Of the holder of slot alone. */
-static void tally_add(uint64_t *number) {
-        __atomic_store_n(number, __atomic_load_n(number, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+static void tally_add(uint64_t *number, uint64_t n) {
+        __atomic_store_n(number, __atomic_load_n(number, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
 /* The one place where a get that found its object is counted. key_tail: of a long URI, NULL when it is not known.
@@ -228,10 +228,10 @@ static void count_get(struct get *get, int r) {
         struct epoch_slot *slot = epoch_enter(hot_epoch(storage->hot));
         struct tally *tally = &storage->tallies[epoch_index(hot_epoch(storage->hot), slot)];
 
-        tally_add(&tally->gets);
-        tally_add(get->is_hot ? &tally->hot_hits : &tally->hot_misses);
+        tally_add(&tally->gets, 1);
+        tally_add(get->is_hot ? &tally->hot_hits : &tally->hot_misses, 1);
         if (r >= 0) {
-                tally_add(&tally->hits);
+                tally_add(&tally->hits, 1);
                 /* The key of what is not committed yet is not known. */
                 count_hit(storage, slot, get->uri, get->uri_size, get->is_new ? NULL : get->found.key_tail,
                           get->hash, info->etag.generation, used_at(clock_usec(CLOCK_REALTIME_COARSE), info));
@@ -531,51 +531,55 @@ static bool may_have_expired(const struct storage *storage, uint64_t expires_use
         return expires_usec != 0 && (storage->hooks.now || expires_usec <= now_usec + VIEW_CLOCK_USEC);
 }
 
-bool storage_view_begin(struct storage *storage,
-                        const void *uri,
-                        size_t uri_size,
-                        uint64_t body_max,
-                        uint64_t now_usec,
-                        struct storage_view *ret) {
-        struct hot_entry *entry;
-        struct epoch_slot *slot;
-
+bool storage_viewer_begin(struct storage *storage, uint64_t now_usec, struct storage_viewer *ret) {
         if (!overlay_is_empty(storage->overlay))
                 return false;
 
-        slot = epoch_enter(hot_epoch(storage->hot));
-        entry = hot_find(storage->hot, hot_hash(storage->hot, uri, uri_size), uri, uri_size);
+        *ret = (struct storage_viewer){ .storage = storage,
+                                        .slot = epoch_enter(hot_epoch(storage->hot)),
+                                        .now_usec = now_usec };
+        return true;
+}
+
+void storage_viewer_end(struct storage_viewer *viewer) {
+        if (viewer->n_hits > 0) {
+                struct epoch *epoch = hot_epoch(viewer->storage->hot);
+                struct tally *tally = &viewer->storage->tallies[epoch_index(epoch, viewer->slot)];
+
+                tally_add(&tally->gets, viewer->n_hits);
+                tally_add(&tally->hits, viewer->n_hits);
+                tally_add(&tally->hot_hits, viewer->n_hits);
+        }
+        epoch_leave(viewer->slot);
+}
+
+bool storage_view(const struct storage_viewer *viewer,
+                  const void *uri,
+                  size_t uri_size,
+                  uint64_t body_max,
+                  struct storage_view *ret) {
+        struct storage *storage = viewer->storage;
+        struct hot_entry *entry = hot_find(storage->hot, hot_hash(storage->hot, uri, uri_size), uri,
+                                           uri_size);
+
         if (!entry || !entry->has_body || (entry->blob != 0 && entry->info.size > body_max) ||
             (!entry->is_checked && __atomic_load_n(&storage->check_on_fill, __ATOMIC_RELAXED)) ||
-            may_have_expired(storage, entry->info.expires_usec, now_usec)) {
-                epoch_leave(slot);
+            may_have_expired(storage, entry->info.expires_usec, viewer->now_usec))
                 return false;
-        }
 
         ret->info = &entry->info;
         ret->metadata = hot_entry_metadata(entry);
         ret->metadata_size = entry->metadata_size;
         ret->body = ret->metadata + ret->metadata_size;
-        ret->storage = storage;
-        ret->slot = slot;
         ret->entry = entry;
-        ret->used_usec = used_at(now_usec, &entry->info);
         return true;
 }
 
-void storage_view_end(const struct storage_view *view, bool is_hit) {
-        struct storage *storage = view->storage;
+void storage_view_count(struct storage_viewer *viewer, const struct storage_view *view) {
         struct hot_entry *entry = view->entry;
 
-        if (is_hit) {
-                struct tally *tally = &storage->tallies[epoch_index(hot_epoch(storage->hot), view->slot)];
-
-                tally_add(&tally->gets);
-                tally_add(&tally->hits);
-                tally_add(&tally->hot_hits);
-                hot_entry_heat(entry);
-                count_hit(storage, view->slot, entry->data, entry->uri_size, hot_entry_key_tail(entry),
-                          entry->hash, entry->info.etag.generation, view->used_usec);
-        }
-        epoch_leave(view->slot);
+        viewer->n_hits++;
+        hot_entry_heat(entry);
+        count_hit(viewer->storage, viewer->slot, entry->data, entry->uri_size, hot_entry_key_tail(entry),
+                  entry->hash, entry->info.etag.generation, used_at(viewer->now_usec, &entry->info));
 }

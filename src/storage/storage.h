@@ -213,25 +213,32 @@ struct storage_view {
         const uint8_t *metadata, *body;
         size_t metadata_size;
 
-        /* private */
-        struct storage *storage;
-        struct epoch_slot *slot;
-        struct hot_entry *entry;
-        uint64_t used_usec;
+        struct hot_entry *entry; /* private */
 };
 
-/* The short way of storage_get() for an object that is small and hot, without a copy of it: true when it is found with
- * a body of at most body_max bytes, or one that has no file, and has not expired. What *ret names is good until
- * storage_view_end(), which has to follow soon, on the same thread, and without waiting for anything. now_usec:
- * CLOCK_REALTIME, not more than a second behind. false: storage_get() may say more; that uri is none, for one. */
-bool storage_view_begin(struct storage *storage,
-                        const void *uri,
-                        size_t uri_size,
-                        uint64_t body_max,
-                        uint64_t now_usec,
-                        struct storage_view *ret);
-/* is_hit: it counts as a get. */
-void storage_view_end(const struct storage_view *view, bool is_hit);
+/* Who looks at many of them, one after the other. All private. */
+struct storage_viewer {
+        struct storage *storage;
+        struct epoch_slot *slot;
+        uint64_t now_usec;
+        uint64_t n_hits;
+};
+
+/* The short way of storage_get() for objects that are small and hot, without a copy of them. now_usec: CLOCK_REALTIME,
+ * not more than a second behind. false: there are objects that are in no table yet; else storage_viewer_end() has to
+ * follow soon, on the same thread, without waiting for anything and without another call to the store but the next two.
+ * What is put and acknowledged in between may not be seen. */
+bool storage_viewer_begin(struct storage *storage, uint64_t now_usec, struct storage_viewer *ret);
+void storage_viewer_end(struct storage_viewer *viewer);
+/* true when it is found with a body of at most body_max bytes, or one that has no file, and has not expired. What *ret
+ * names is good until storage_viewer_end(). false: storage_get() may say more; that uri is none, for one. */
+bool storage_view(const struct storage_viewer *viewer,
+                  const void *uri,
+                  size_t uri_size,
+                  uint64_t body_max,
+                  struct storage_view *ret);
+/* It counts as a get. */
+void storage_view_count(struct storage_viewer *viewer, const struct storage_view *view);
 
 /* Whoever reads a body from the file that storage_get() opened says so when the disk can't (an errno), and when it
  * can (0; nothing is to be said of what is in memory). Any thread. */

@@ -121,6 +121,18 @@ static void fuzz_plain(const uint8_t *p, size_t size, const struct proto_message
                       message->uri.data == plain.uri.data && message->uri.size == plain.uri.size);
 }
 
+static void fuzz_plain_reply_decode(const uint8_t *p,
+                                    size_t size,
+                                    const struct proto_message *message,
+                                    int error) {
+        struct proto_message plain;
+
+        if (!proto_plain_reply_decode(p, size, &plain))
+                return;
+        CHECK(error == 0 && same_message(&plain, message));
+        CHECK(plain.metadata.data == message->metadata.data);
+}
+
 static void fuzz_plain_reply(const struct proto_message *message) {
         struct proto_message reply = {
                 .head = { .type = PROTO_GET | PROTO_REPLY,
@@ -147,7 +159,8 @@ static void fuzz_plain_reply(const struct proto_message *message) {
         second = malloc(size);
         CHECK(first && second);
         CHECK(proto_message_encode(&reply, first, size) == (ssize_t) size);
-        proto_plain_reply_encode(second, reply.head.id, &reply.info, reply.metadata, reply.head.body_size);
+        proto_plain_reply_encode(second, OP_COPY, reply.head.id, &reply.info, reply.metadata,
+                                 reply.head.body_size);
         CHECK(memcmp(first, second, size) == 0);
         free(first);
         free(second);
@@ -185,6 +198,7 @@ static void fuzz_message(const uint8_t *data, size_t size) {
         CHECK(message.head.id == head.id && message.head.type == head.type &&
               message.head.body_size == head.body_size);
         fuzz_plain(p, size, &message, r);
+        fuzz_plain_reply_decode(p, size, &message, r);
         if (r == 0) {
                 fuzz_recode(&message);
                 fuzz_plain_reply(&message);

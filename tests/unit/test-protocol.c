@@ -260,6 +260,33 @@ static void test_names(void) {
         g_assert_cmpstr(proto_status_name(0xffff), ==, "unknown");
 }
 
+/* A reply that is changed in each byte to each value, and cut: what the short way takes, the long one takes too. */
+static void check_plain_reply(const uint8_t *p, size_t size) {
+        struct proto_message plain, decoded;
+        uint8_t q[256], again[256];
+        unsigned n_plain = 0;
+        const char *what;
+
+        g_assert_true(proto_plain_reply_decode(p, size, &plain));
+        for (size_t i = 4; i < size; i++)
+                for (unsigned value = 0; value < 256; value++) {
+                        memcpy(q, p, size);
+                        q[i] = (uint8_t) value;
+                        if (!proto_plain_reply_decode(q, size, &plain))
+                                continue;
+
+                        n_plain++;
+                        g_assert_cmpint(proto_message_decode(q, size, &decoded, &what), ==, 0);
+                        g_assert_cmpint(proto_message_encode(&plain, again, sizeof(again)), ==, size);
+                        g_assert_cmpint(proto_message_encode(&decoded, q, sizeof(q)), ==, size);
+                        g_assert_cmpmem(again, size, q, size);
+                }
+        g_assert_cmpuint(n_plain, >, 56 * 255); /* those of the id and of INFO, but for the size, at least */
+
+        for (size_t i = 0; i < size; i++)
+                g_assert_false(proto_plain_reply_decode(p, i, &plain));
+}
+
 /* The short ways say what the long ones say. */
 static void test_plain(void) {
         struct proto_message get = full(PROTO_GET), reply = full(PROTO_GET | PROTO_REPLY), decoded;
@@ -274,6 +301,15 @@ static void test_plain(void) {
         get.head.mode = OP_COPY;
         size = (size_t) proto_message_encode(&get, p, sizeof(p));
         g_assert_true(proto_plain_get_decode(p, size, &plain));
+        get.head.mode = OP_DEFAULT;
+        get.head.id = 0;
+        size = (size_t) proto_message_encode(&get, q, sizeof(q));
+        g_assert_cmpuint(proto_plain_get_size(5), ==, size);
+        proto_plain_get_encode(p, "a/uri", 5);
+        g_assert_cmpmem(p, size, q, size);
+        get.head.mode = OP_COPY;
+        get.head.id = 1;
+        size = (size_t) proto_message_encode(&get, p, sizeof(p));
 
         /* Each byte with each value. */
         for (size_t i = 4; i < size; i++)
@@ -310,8 +346,17 @@ static void test_plain(void) {
                         reply.metadata.size = 0;
                 size = (size_t) proto_message_encode(&reply, p, sizeof(p));
                 g_assert_cmpuint(proto_plain_reply_size(reply.metadata.size), ==, size);
-                proto_plain_reply_encode(q, reply.head.id, &reply.info, reply.metadata, reply.head.body_size);
+                proto_plain_reply_encode(q, reply.head.mode, reply.head.id, &reply.info, reply.metadata,
+                                         reply.head.body_size);
                 g_assert_cmpmem(q, size, p, size);
+                for (unsigned mode = OP_FDPASS; mode <= OP_SPLICE; mode++) {
+                        reply.head.mode = (uint8_t) mode;
+                        reply.head.fd_index = mode == OP_FDPASS;
+                        reply.head.fd_count = mode == OP_FDPASS ? 3 : 0;
+                        reply.head.body_size = mode == OP_FDPASS ? 0 : reply.info.size;
+                        g_assert_cmpint(proto_message_encode(&reply, p, sizeof(p)), ==, size);
+                        check_plain_reply(p, size);
+                }
                 reply = full(PROTO_GET | PROTO_REPLY);
         }
 }

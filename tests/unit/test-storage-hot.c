@@ -58,17 +58,23 @@ static void open_shelf(struct shelf *shelf) {
 }
 
 static bool view(struct shelf *shelf, const char *uri, uint64_t body_max, bool is_hit) {
+        struct storage_viewer viewer;
         struct storage_view view;
         g_autofree uint8_t *bytes = make_bytes(1, 10000);
+        bool seen;
 
-        if (!storage_view_begin(shelf->storage, uri, strlen(uri), body_max, clock_usec(CLOCK_REALTIME),
-                                &view))
+        if (!storage_viewer_begin(shelf->storage, clock_usec(CLOCK_REALTIME), &viewer))
                 return false;
 
-        g_assert_cmpuint(view.metadata_size, ==, 0);
-        g_assert_cmpmem(view.body, view.info->size, bytes, 10000);
-        storage_view_end(&view, is_hit);
-        return true;
+        seen = storage_view(&viewer, uri, strlen(uri), body_max, &view);
+        if (seen) {
+                g_assert_cmpuint(view.metadata_size, ==, 0);
+                g_assert_cmpmem(view.body, view.info->size, bytes, 10000);
+                if (is_hit)
+                        storage_view_count(&viewer, &view);
+        }
+        storage_viewer_end(&viewer);
+        return seen;
 }
 
 /* What is hot is seen in its place, and counted as any get. */

@@ -34,8 +34,10 @@
         X(storage_visit_namespaces)       \
         X(storage_object_done)            \
         X(storage_get)                    \
-        X(storage_view_begin)             \
-        X(storage_view_end)               \
+        X(storage_viewer_begin)           \
+        X(storage_viewer_end)             \
+        X(storage_view)                   \
+        X(storage_view_count)             \
         X(storage_note_body_read)         \
         X(storage_open_original)          \
         X(storage_get_fd)                 \
@@ -271,6 +273,7 @@ static void do_get(struct worker *worker, unsigned uri) {
 static void do_view(struct worker *worker, unsigned uri) {
         struct storage_object *object = &worker->object;
         const char *name = worker->stress->uris[uri];
+        struct storage_viewer viewer;
         struct storage_view view;
         uint64_t known;
 
@@ -280,13 +283,16 @@ static void do_view(struct worker *worker, unsigned uri) {
         }
 
         known = know(worker->stress, uri);
-        if (!CALL(storage_view_begin, worker->storage, name, strlen(name), UINT64_MAX,
-                  clock_usec(CLOCK_REALTIME), &view))
+        if (!CALL(storage_viewer_begin, worker->storage, clock_usec(CLOCK_REALTIME), &viewer))
                 return;
-        check_state(worker, uri, known, view.info);
-        g_assert_cmpuint(view.metadata_size, ==, 3);
-        check_body(uri, view.body, view.info->size, view.info);
-        CALL(storage_view_end, &view, g_rand_boolean(worker->rand));
+        if (CALL(storage_view, &viewer, name, strlen(name), UINT64_MAX, &view)) {
+                check_state(worker, uri, known, view.info);
+                g_assert_cmpuint(view.metadata_size, ==, 3);
+                check_body(uri, view.body, view.info->size, view.info);
+                if (g_rand_boolean(worker->rand))
+                        CALL(storage_view_count, &viewer, &view);
+        }
+        CALL(storage_viewer_end, &viewer);
 }
 
 static void do_object_done(struct worker *worker, unsigned uri) {

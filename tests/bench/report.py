@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the benchmark found, for people: tables in Markdown and plots in SVG, made of report.json alone."""
+
+import json
+import statistics
+
+import svg
+
+PEERS = ("memcached", "redis", "nginx")
+NAMES = {100: "100 B", 1024: "1 KiB", 16384: "16 KiB", 65536: "64 KiB", 1 << 20: "1 MiB", 64 << 20: "64 MiB"}
+STOCK, LARGE = 212992, 4 << 20
+
+
+def summarize(results):
+    """key to what the rounds came to: the median of each number, and between what the rate was."""
+    figures = {}
+    for key, rounds in results.items():
+        numbers = {name: statistics.median(one[name] for one in rounds) for name in ("rate", "p50", "p99", "p999", "server_usec")}
+        rates = sorted(one["rate"] for one in rounds)
+        figures[key] = {**numbers, "rate_min": rates[0], "rate_max": rates[-1]}
+    return figures
+
+
+class Figures:
+    """Finds them by what they are of."""
+
+    def __init__(self, data):
+        self.figures = data["figures"]
+
+    def get(self, group, who, size, depth=1, connections=1):
+        return self.figures[f"{group}|{who}|{size}|{depth}|{connections}"]
+
+    def rate(self, *what):
+        return self.get(*what)["rate"]
+
+    def p50(self, *what):
+        return self.get(*what)["p50"]
+
+    def best_peer(self, size, also_depth_1=True):
+        """The most requests per second that a peer reaches, at whatever depth."""
+        rates = [self.rate("depth", peer, size, depth) for peer in PEERS for depth in (8, 32, 64, 128)]
+        if also_depth_1:
+            rates += [self.rate("trip", peer, size) for peer in PEERS]
+        return max(rates)
+
+    def best_large(self, wmem, size, suffix):
+        return max(self.rate(f"large-{wmem}", peer + suffix, size) for peer in PEERS)
+
+
+def claims(data):
+    """(what, the ratio, what is aimed at, whether more is better)"""
+    f, extra = Figures(data), data["extra"]
+    k, k64, mib, m64 = 1024, 65536, 1 << 20, 64 << 20
+    yield ("1. fdpass, depth 1: time of a trip, to the raw opened descriptor's",
+           f.p50("trip", "objmapper fdpass", k64) / f.p50("trip", "raw opened", k64), 1.20, False)
+    yield ("2. fdpass, depth 128: requests/s, to the raw opened descriptors'",
+           f.rate("depth", "objmapper fdpass", k64, 128) / f.rate("depth", "raw opened", k64, 128), 0.80, True)
+    best = f.best_peer(k64)
+    ours = max(f.rate("depth", "objmapper fdpass", k64, depth) for depth in (8, 32, 64, 128))
+    read = max(f.rate("depth", "objmapper fdpass, read", k64, depth) for depth in (8, 32, 64, 128))
+    yield "2. 64 KiB, descriptor in hand: requests/s, to the best peer's at its best depth", ours / best, 3.0, True
+    yield "2. 64 KiB, descriptor read and closed: the same", read / best, 1.5, True
+    for peer in ("memcached", "redis"):
+        yield (f"3. 1 KiB inline, depth 1: time of a trip, to {peer}'s",
+               f.p50("trip", "objmapper copy", k) / f.p50("trip", peer, k), 1.0, False)
+    yield ("3. 1 KiB inline, depth 64: requests/s, to redis's",
+           f.rate("depth", "objmapper copy", k, 64) / f.rate("depth", "redis", k, 64), 1.2, True)
+    yield ("3. 1 KiB inline, depth 64: requests/s, to memcached's",
+           f.rate("depth", "objmapper copy", k, 64) / f.rate("depth", "memcached", k, 64), 5.0, True)
+    for wmem, what in ((LARGE, "4 MiB buffers"), (STOCK, "stock wmem_max")):
+        group = f"large-{wmem}"
+        yield (f"4. copy of 64 MiB, {what}: to the raw write",
+               f.rate(group, "objmapper copy", m64) / f.rate(group, "raw write", m64), 0.90, True)
+        yield (f"4. splice of 64 MiB, {what}: to the raw splice",
+               f.rate(group, "objmapper splice, spliced on", m64) / f.rate(group, "raw splice", m64), 0.90, True)
+        aim = 1.5 if wmem == LARGE else 1.0
+        for size in (mib, m64):
+            into = max(f.rate(group, who, size) for who in ("objmapper copy", "objmapper fdpass, read"))
+            on = max(f.rate(group, who, size) for who in ("objmapper splice, spliced on", "objmapper fdpass, sent on"))
+            yield f"4. {NAMES[size]} into memory, {what}: to the best peer", into / f.best_large(wmem, size, ""), aim, True
+            yield (f"4. {NAMES[size]} passed on by splice, {what}: to the best peer",
+                   on / f.best_large(wmem, size, ", spliced on"), aim, True)
+    for who, size in (("copy", k), ("fdpass", k64)):
+        one, two = f.get("workers", f"{who}, 1", size, 32, 1), f.get("workers", f"{who}, 2", size, 32, 2)
+        yield (f"5. two workers, {who}: requests per CPU-second of the server, to one worker's",
+               one["server_usec"] / two["server_usec"], 0.85, True)
+    mixed = extra["mixed"]
+    yield "6. 1,000 mixed sessions, small gets: p99.9 to p50, by the client", mixed["gets"]["p999"] / mixed["gets"]["p50"], 5.0, False
+    yield "6. the same, by the server", mixed["server"]["p999"] / mixed["server"]["p50"], 5.0, False
+    yield "8. user memory of an idle session, in 4 KiB", extra["idle"]["bytes_per_session"] / 4096, 1.0, False
+    for size, mode in ((k, "copy"), (k64, "fdpass")):
+        yield (f"10. objmapper_get_many() of 64, {mode} of {NAMES[size]}: requests/s, to gets submitted one by one",
+               f.rate("batch", f"{mode}, objmapper_get_many()", size, 64) /
+               f.rate("batch", f"{mode}, submitted one by one", size, 64), 1.0, True)
+    yield ("10. 64 MiB into memory at a stock wmem_max, by a passed file: to the copy on the socket",
+           f.rate(f"large-{STOCK}", "objmapper fdpass, read", m64) / f.rate(f"large-{STOCK}", "objmapper copy", m64), 1.0, True)
+    yield ("10. 64 MiB passed on at a stock wmem_max, by a passed file: to the splice on the socket",
+           f.rate(f"large-{STOCK}", "objmapper fdpass, sent on", m64) /
+           f.rate(f"large-{STOCK}", "objmapper splice, spliced on", m64), 1.0, True)
+    yield ("The peers' client, redis at depth 64: to redis-benchmark",
+           extra["clients"]["load"] / extra["clients"]["redis-benchmark"], 1.0, True)
+
+
+def table(head, rows):
+    return "\n".join([f"| {' | '.join(head)} |", "|" + " --- |" * len(head)] +
+                     [f"| {' | '.join(map(str, row))} |" for row in rows]) + "\n"
+
+
+def number(n):
+    if n >= 1e6:
+        return f"{n / 1e6:.2f}M"
+    return f"{n / 1e3:.1f}k" if n >= 1e4 else f"{n:,.0f}"
+
+
+def usec(nsec):
+    return f"{nsec / 1000:.1f}"
+
+
+def group_table(data, group):
+    rows = []
+    for key, figure in data["figures"].items():
+        of, who, size, depth, connections = key.split("|")
+        if of == group:
+            rows.append((who, NAMES[int(size)], depth, connections, number(figure["rate"]),
+                         f"{number(figure['rate_min'])} to {number(figure['rate_max'])}", usec(figure["p50"]), usec(figure["p99"]),
+                         usec(figure["p999"]), number(1e6 / figure["server_usec"]) if figure["server_usec"] > 0 else "-",
+                         f"{figure['rate'] * int(size) / 1e9:.2f}"))
+    return table(("", "size", "depth", "connections", "requests/s", "of the rounds", "p50 µs", "p99 µs", "p99.9 µs",
+                  "per CPU-second of the server", "GB/s"), rows)
+
+
+TITLES = (
+    ("trip", "One request at a time", "Client and server on one core."),
+    ("depth", "Many requests at once", "One connection, one core; so many are sent at once, and all answered before more are sent."),
+    ("batch", "Many gets by one call", "The same gets submitted one by one and by objmapper_get_many(), which uses memory again."),
+    ("connections", "Many connections", "One request at a time on each, one core."),
+    (f"large-{LARGE}", "Large bodies, net.core.wmem_max of 4 MiB", "Client and server each on a core; into memory, or to "
+     "/dev/null by splice (\"spliced on\"; \"sent on\": by sendfile from the passed file)."),
+    (f"large-{STOCK}", "Large bodies, a stock net.core.wmem_max", "As before, with 212,992 bytes."),
+    ("workers", "Two workers", "A client on each core, depth 32; requests/s of all."),
+    ("cold", "From the disk", "64 objects, each once, after none of them is in memory."),
+)
+
+
+def as_markdown(data):
+    machine, extra = data["machine"], data["extra"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    text = [f"""# Measured
+
+Written by `tests/run bench` on {machine['day']} in {machine['took_seconds']} s; report.json has every number.
+
+{machine['processor']}, {machine['processors']} processors, Linux {machine['kernel']}, {versions}; load before: {machine['load']}.
+{machine['rounds']} rounds, in each of which all figures of a group are measured in turn, for {machine['msec']} ms each (large bodies
+twice that). A figure is the median of the rounds. objmapper is the installed daemon with its units, asked through libobjmapper; memcached,
+redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. Absolute figures are this machine's; the ratios are what counts.
+"""]
+    if set(("trip", "depth", "workers")) <= {key.split("|")[0] for key in data["figures"]} and "mixed" in extra:
+        rows = [(what, f"**{value:.2f}**", f"{'≥' if more else '≤'} {aim:.2f}",
+                 "yes" if (value >= aim if more else value <= aim) else "no") for what, value, aim, more in claims(data)]
+        text.append("## Ratios\n\n" + table(("what", "ratio", "aim", "reached"), rows))
+        text += [f"![{title}]({name}.svg)\n" for name, title, _ in plots(data)]
+    for group, title, explanation in TITLES:
+        if any(key.startswith(f"{group}|") for key in data["figures"]):
+            text.append(f"## {title}\n\n{explanation}\n\n{group_table(data, group)}")
+    if "mixed" in extra:
+        mixed = extra["mixed"]
+        text.append("## 1,000 sessions of many kinds\n\n800 get objects of 1 KiB, 100 splice 1 MiB, 100 put 16 KiB, all at once, each as fast as it is "
+                    "answered; two workers on both cores, which the clients share.\n\n" +
+                    table(("small gets", "p50 µs", "p99 µs", "p99.9 µs", "per second"), [
+                        ("by the clients", usec(mixed["gets"]["p50"]), usec(mixed["gets"]["p99"]), usec(mixed["gets"]["p999"]), number(mixed["gets"]["rate"])),
+                        ("by the server, from the socket to it", *(mixed["server"][name] for name in ("p50", "p99", "p999")), "")]) +
+                    f"\nBeside them {number(mixed['splices']['rate'])} splices and {number(mixed['puts']['rate'])} durable puts a second.\n")
+    if "idle" in extra:
+        idle = extra["idle"]
+        text.append(f"## Idle sessions\n\n{idle['sessions']:,} sessions that said hello and nothing more: memory of the daemon (RssAnon) "
+                    f"{idle['rss_before_kib']:,} KiB before, {idle['rss_after_kib']:,} KiB with them, "
+                    f"{idle['bytes_per_session']:.0f} bytes each. Gets of 1 KiB beside them: p50 {usec(idle['beside']['p50'])} µs, "
+                    f"p99.9 {usec(idle['beside']['p999'])} µs; without them {usec(idle['alone']['p50'])} µs, {usec(idle['alone']['p999'])} µs.\n")
+    if "clients" in extra:
+        text.append(f"## The client of the peers\n\nredis, 1 KiB, depth 64: {number(extra['clients']['load'])} requests/s asked by the client of this suite, "
+                    f"{number(extra['clients']['redis-benchmark'])} by redis-benchmark.\n")
+    return "\n".join(text)
+
+
+def plots(data):
+    """(file, title, the SVG)"""
+    f = Figures(data)
+    depths = (8, 32, 64, 128)
+    for name, size, title, ours in (
+            ("depth-64k", 65536, "64 KiB: requests per second by depth", ("raw opened", "objmapper fdpass", "objmapper fdpass, read")),
+            ("depth-1k", 1024, "1 KiB: requests per second by depth", ("raw inline", "objmapper copy"))):
+        lines = {who: [f.rate("depth", who, size, depth) for depth in depths] for who in (*ours, *PEERS)}
+        yield name, title, svg.lines(title, depths, lines)
+    trips = {who: f.p50("trip", who, 1024) / 1000 for who in ("raw inline", "objmapper copy", *PEERS)}
+    trips |= {f"{who}, 64 KiB": f.p50("trip", who, 65536) / 1000 for who in ("raw opened", "objmapper fdpass", *PEERS)}
+    yield "trip", "One request at a time: µs", svg.bars("One request at a time: µs (1 KiB, 64 KiB)", trips)
+    for wmem, what in ((LARGE, "4 MiB buffers"), (STOCK, "a stock wmem_max")):
+        rates = {who: f.rate(f"large-{wmem}", who, 64 << 20) * (64 << 20) / 1e9 for who in (
+            "raw write", "objmapper copy", *PEERS, "raw splice", "objmapper splice, spliced on", *(f"{peer}, spliced on" for peer in PEERS),
+            "objmapper fdpass, read", "objmapper fdpass, sent on", "raw pipe")}
+        yield f"large-{wmem}", f"64 MiB, {what}: GB/s", svg.bars(f"64 MiB, {what}: GB/s", rates)
+
+
+def write(folder, data):
+    folder.mkdir(exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(data, indent=1) + "\n")
+    (folder / "report.md").write_text(as_markdown(data) + "\n")
+    for name, _, drawing in plots(data):
+        (folder / f"{name}.svg").write_text(drawing)
