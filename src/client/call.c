@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "macro.h"
+#include "plain.h"
 #include "words.h"
 
 #define ROOM_MIN     512 /* bytes of head and URI, so that most calls can follow each other in the same memory */

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "macro.h"
+#include "plain.h"
 #include "transfer.h"
 #include "words.h"
 

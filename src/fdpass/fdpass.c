@@ -37,6 +37,8 @@ void fdpass_fds_close(struct fdpass_fds *fds) {
 
 /* One sendmsg(). The control buffer is filled only as far as it is sent. */
 static ssize_t send_once(int socket, struct msghdr *message, const int *fds, size_t n_fds) {
+        bool is_plain = n_fds == 0 && message->msg_iovlen == 1 &&
+                        message->msg_namelen == 0; /* send() is faster */
         union control control;
 
         if (n_fds > 0) {
@@ -52,7 +54,9 @@ static ssize_t send_once(int socket, struct msghdr *message, const int *fds, siz
         }
 
         for (;;) {
-                ssize_t n = sendmsg(socket, message, MSG_NOSIGNAL);
+                ssize_t n = is_plain ? send(socket, message->msg_iov->iov_base, message->msg_iov->iov_len,
+                                            MSG_NOSIGNAL)
+                                     : sendmsg(socket, message, MSG_NOSIGNAL);
 
                 if (n >= 0)
                         return n;

@@ -250,35 +250,6 @@ size_t proto_message_size(const struct proto_message *message);
  * the head would be above PROTO_HEAD_MAX. */
 ssize_t proto_message_encode(const struct proto_message *message, uint8_t *p, size_t size);
 
-/* A get of a whole object that asks for nothing more. */
-struct proto_plain_get {
-        uint64_t id;
-        uint8_t mode;
-        struct proto_bytes uri;
-};
-
-/* Decodes one, p being a head of size bytes, its head_size. true: proto_message_decode() says the same, unless there
- * is a NUL in the URI. false: the head is malformed, or it is another frame. */
-bool proto_plain_get_decode(const uint8_t *p, size_t size, struct proto_plain_get *ret);
-
-/* Bytes of the head of one, and that head, but for its id and mode, which are 0. */
-size_t proto_plain_get_size(size_t uri_size);
-void proto_plain_get_encode(uint8_t *p, const void *uri, size_t uri_size);
-
-/* Bytes of the head of the reply to it that brings the whole body, and that head, as proto_message_encode() would write
- * it, without a descriptor's place. metadata: empty: the reply has none. body_size: bytes that follow the head. */
-size_t proto_plain_reply_size(size_t metadata_size);
-void proto_plain_reply_encode(uint8_t *p,
-                              enum proto_mode mode,
-                              uint64_t id,
-                              const struct proto_info *info,
-                              struct proto_bytes metadata,
-                              uint64_t body_size);
-
-/* Decodes one such reply, or the one with a descriptor, p being a head of size bytes. true: proto_message_decode() says
- * the same. false: the head is malformed, or it is another frame. */
-bool proto_plain_reply_decode(const uint8_t *p, size_t size, struct proto_message *ret);
-
 /* Writes a descriptor's place into an encoded head: known only when the batch is sent. */
 void proto_head_set_fd(uint8_t p[static PROTO_HEAD_FIXED], uint16_t index, uint16_t count);
 

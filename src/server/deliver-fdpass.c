@@ -2,6 +2,7 @@
 #include "deliver.h"
 
 #include "cleanup.h"
+#include "plain.h"
 #include "request.h"
 #include "session.h"
 #include "worker.h"

@@ -7,6 +7,7 @@
 #include "deliver.h"
 #include "job.h"
 #include "macro.h"
+#include "plain.h"
 #include "request.h"
 #include "session.h"
 #include "worker.h"

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-#include "bytes.h"
 #include "macro.h"
 #include "output.h"
+#include "plain.h"
 #include "request.h"
 #include "session.h"
 #include "worker.h"

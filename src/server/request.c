@@ -87,16 +87,6 @@ struct proto_message reply_message(uint16_t type, uint64_t id, uint16_t status) 
         };
 }
 
-struct proto_info info_from(const struct storage_info *info) {
-        return (struct proto_info){
-                .etag = { info->etag.store_id, info->etag.generation, info->etag.metadata_version },
-                .size = info->size,
-                .checksum = info->checksum,
-                .stored_usec = info->stored_usec,
-                .expires_usec = info->expires_usec,
-        };
-}
-
 void reply_set_info(struct proto_message *reply, const struct storage_info *info) {
         reply->has |= PROTO_HAS(PROTO_TAG_INFO);
         reply->info = info_from(info);

@@ -12,6 +12,7 @@
 #include "protocol.h"
 #include "storage.h"
 
+struct proto_plain_get;
 struct session;
 struct worker;
 
@@ -46,7 +47,17 @@ void request_end(struct request *request);
 
 /* What goes out: a reply's head with a type, an id and a status, no fields yet. */
 struct proto_message reply_message(uint16_t type, uint64_t id, uint16_t status);
-struct proto_info info_from(const struct storage_info *info);
+
+static inline struct proto_info info_from(const struct storage_info *info) {
+        return (struct proto_info){
+                .etag = { info->etag.store_id, info->etag.generation, info->etag.metadata_version },
+                .size = info->size,
+                .checksum = info->checksum,
+                .stored_usec = info->stored_usec,
+                .expires_usec = info->expires_usec,
+        };
+}
+
 void reply_set_info(struct proto_message *reply, const struct storage_info *info);
 void reply_set_text(struct proto_message *reply, const char *text);
 

@@ -252,11 +252,11 @@ uint64_t hot_hash(const struct hot *hot, const void *uri, size_t uri_size) {
         return hot->hash ? hot->hash(uri, uri_size) : XXH3_64bits_withSeed(uri, uri_size, hot->seed);
 }
 
-static struct shard *shard_of(struct hot *hot, uint64_t hash) {
+static inline struct shard *shard_of(struct hot *hot, uint64_t hash) {
         return &hot->shards[hash >> (64 - SHARD_BITS)];
 }
 
-static struct hot_entry *find(struct shard *shard, uint64_t hash, const void *uri, size_t uri_size) {
+static inline struct hot_entry *find(struct shard *shard, uint64_t hash, const void *uri, size_t uri_size) {
         struct buckets *buckets = __atomic_load_n(&shard->buckets, __ATOMIC_SEQ_CST);
         struct hot_entry *entry;
 

@@ -221,6 +221,7 @@ static void run_one(struct client *client) {
                 send_requests(client, connection, client->load->depth);
                 while (connection->left > 0)
                         receive(client, connection);
+                load_batch_done(client->load, connection->begun);
         }
 }
 
@@ -247,8 +248,10 @@ static void run_many(struct client *client) {
                         struct connection *connection = events[i].data.ptr;
 
                         receive(client, connection);
-                        if (connection->left == 0)
-                                send_requests(client, connection, load->depth);
+                        if (connection->left > 0)
+                                continue;
+                        load_batch_done(load, connection->begun);
+                        send_requests(client, connection, load->depth);
                 }
         }
 }

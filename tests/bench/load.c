@@ -50,6 +50,11 @@ void load_done(struct load *load, uint64_t begun, unsigned n) {
                 load->over = true;
 }
 
+void load_batch_done(struct load *load, uint64_t begun) {
+        load->batch_took[load->n_batches++ % load->took_max] = (uint32_t) MIN(now_nsec() - begun,
+                                                                              (uint64_t) UINT32_MAX);
+}
+
 uint8_t *load_buffer(struct load *load, size_t size) {
         static uint8_t *buffer;
         static size_t buffer_size;
@@ -106,14 +111,15 @@ static int compare(const void *a, const void *b) {
 }
 
 static void tell(struct load *load, uint64_t nsec, uint64_t server_nsec) {
-        uint64_t n = MIN(load->n_took, load->took_max);
+        uint64_t n = MIN(load->n_took, load->took_max), n_batches = MIN(load->n_batches, load->took_max);
 
         qsort(load->took, n, sizeof(load->took[0]), compare);
+        qsort(load->batch_took, n_batches, sizeof(load->batch_took[0]), compare);
         printf("{\"n\": %llu, \"rate\": %.1f, \"p50\": %u, \"p99\": %u, \"p999\": %u, \"max\": %u, "
-               "\"server_usec\": %.4f}\n",
+               "\"batch\": %u, \"server_usec\": %.4f}\n",
                (unsigned long long) load->n_done, (double) load->n_done * 1e9 / (double) nsec,
                load->took[n / 2], load->took[n * 99 / 100], load->took[n * 999 / 1000], load->took[n - 1],
-               (double) server_nsec / 1e3 / (double) load->n_done);
+               load->batch_took[n_batches / 2], (double) server_nsec / 1e3 / (double) load->n_done);
 }
 
 static void run(struct load *load) {
@@ -205,7 +211,8 @@ int main(int argc, char *argv[]) {
         load.socket = argv[optind + 1];
         load.took_max = TOOK_MAX;
         load.took = calloc(load.took_max, sizeof(load.took[0]));
-        if (!load.took)
+        load.batch_took = calloc(load.took_max, sizeof(load.batch_took[0]));
+        if (!load.took || !load.batch_took)
                 err(1, "memory");
         memset(load.took, 0, load.took_max * sizeof(load.took[0]));
 

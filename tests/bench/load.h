@@ -29,12 +29,17 @@ struct load {
         bool over;
         uint32_t *took; /* nanoseconds, of the last so many */
         uint64_t n_took, took_max;
+        uint32_t *batch_took; /* likewise, until all of a batch were answered */
+        uint64_t n_batches;
 };
 
 uint64_t now_nsec(void);
 
 /* n requests that were sent at begun are answered. */
 void load_done(struct load *load, uint64_t begun, unsigned n);
+
+/* All that were sent at begun are. */
+void load_batch_done(struct load *load, uint64_t begun);
 
 /* Descriptors and bodies: read to the end and closed, or closed only. */
 void load_take_fd(struct load *load, int fd);

@@ -80,6 +80,7 @@ static void run_batches(struct load *load, struct names *names) {
                         take(load, objects[i]);
                 next = (next + load->depth) % load->n_names;
                 load_done(load, begun, load->depth);
+                load_batch_done(load, begun);
         }
         for (unsigned i = 0; i < load->depth; i++)
                 objmapper_object_free(objects[i]);
@@ -102,6 +103,7 @@ static void run_calls(struct load *load, struct names *names) {
                 objmapper_object_free(object);
                 next = (next + 1) % load->n_names;
                 load_done(load, begun, 1);
+                load_batch_done(load, begun);
         }
         objmapper_client_close(client);
 }
@@ -115,6 +117,8 @@ static void on_reply(objmapper_client *client, int error, objmapper_object *obje
         objmapper_object_free(object);
         session->n_left--;
         load_done(session->load, session->begun, 1);
+        if (session->n_left == 0)
+                load_batch_done(session->load, session->begun);
 }
 
 static void submit(struct session *session, struct names *names) {

@@ -15,8 +15,11 @@ def summarize(results):
     """key to what the rounds came to: the median of each number, and between what the rate was."""
     figures = {}
     for key, rounds in results.items():
-        numbers = {name: statistics.median(one[name] for one in rounds) for name in ("rate", "p50", "p99", "p999", "server_usec")}
-        rates = sorted(one["rate"] for one in rounds)
+        depth, connections = map(int, key.split("|")[3:])
+        for one in rounds:
+            one["steady"] = depth * 1e9 / one["batch"] if connections == 1 else one["rate"]
+        numbers = {name: statistics.median(one[name] for one in rounds) for name in ("rate", "steady", "p50", "p99", "p999", "server_usec")}
+        rates = sorted(one["steady"] for one in rounds)
         figures[key] = {**numbers, "rate_min": rates[0], "rate_max": rates[-1]}
     return figures
 
@@ -31,7 +34,7 @@ class Figures:
         return self.figures[f"{group}|{who}|{size}|{depth}|{connections}"]
 
     def rate(self, *what):
-        return self.get(*what)["rate"]
+        return self.get(*what)["steady"]
 
     def p50(self, *what):
         return self.get(*what)["p50"]
@@ -121,11 +124,11 @@ def group_table(data, group):
     for key, figure in data["figures"].items():
         of, who, size, depth, connections = key.split("|")
         if of == group:
-            rows.append((who, NAMES[int(size)], depth, connections, number(figure["rate"]),
-                         f"{number(figure['rate_min'])} to {number(figure['rate_max'])}", usec(figure["p50"]), usec(figure["p99"]),
+            rows.append((who, NAMES[int(size)], depth, connections, number(figure["steady"]),
+                         f"{number(figure['rate_min'])} to {number(figure['rate_max'])}", number(figure["rate"]), usec(figure["p50"]), usec(figure["p99"]),
                          usec(figure["p999"]), number(1e6 / figure["server_usec"]) if figure["server_usec"] > 0 else "-",
-                         f"{figure['rate'] * int(size) / 1e9:.2f}"))
-    return table(("", "size", "depth", "connections", "requests/s", "of the rounds", "p50 µs", "p99 µs", "p99.9 µs",
+                         f"{figure['steady'] * int(size) / 1e9:.2f}"))
+    return table(("", "size", "depth", "connections", "requests/s", "of the rounds", "by the clock", "p50 µs", "p99 µs", "p99.9 µs",
                   "per CPU-second of the server", "GB/s"), rows)
 
 
@@ -138,6 +141,7 @@ TITLES = (
      "/dev/null by splice (\"spliced on\"; \"sent on\": by sendfile from the passed file)."),
     (f"large-{STOCK}", "Large bodies, a stock net.core.wmem_max", "As before, with 212,992 bytes."),
     ("workers", "Two workers", "A client on each core, depth 32; requests/s of all."),
+    ("settings", "Settings", "One worker and its client on one core; all as shipped but for one thing. auto of 64 KiB is an open file, where InlineMax= does not say otherwise."),
     ("cold", "From the disk", "64 objects, each once, after none of them is in memory."),
 )
 
@@ -151,10 +155,11 @@ Written by `tests/run bench` on {machine['day']} in {machine['took_seconds']} s;
 
 {machine['processor']}, {machine['processors']} processors, Linux {machine['kernel']}, {versions}; load before: {machine['load']}.
 {machine['rounds']} rounds, in each of which all figures of a group are measured in turn, for {machine['msec']} ms each (large bodies
-twice that). A figure is the median of the rounds. objmapper is the installed daemon with its units, asked through libobjmapper; memcached,
+twice that). A figure is the median of the rounds. Requests/s of one connection are those of the median batch of its depth, so that
+what else the machine did in between counts little; "by the clock" is all of it. objmapper is the installed daemon with its units, asked through libobjmapper; memcached,
 redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. Absolute figures are this machine's; the ratios are what counts.
 """]
-    if set(("trip", "depth", "workers")) <= {key.split("|")[0] for key in data["figures"]} and "mixed" in extra:
+    if is_whole(data):
         rows = [(what, f"**{value:.2f}**", f"{'≥' if more else '≤'} {aim:.2f}",
                  "yes" if (value >= aim if more else value <= aim) else "no") for what, value, aim, more in claims(data)]
         text.append("## Ratios\n\n" + table(("what", "ratio", "aim", "reached"), rows))
@@ -201,9 +206,26 @@ def plots(data):
         yield f"large-{wmem}", f"64 MiB, {what}: GB/s", svg.bars(f"64 MiB, {what}: GB/s", rates)
 
 
+def merge(folder, data):
+    """Adds what an earlier report has of groups that are not measured now."""
+    try:
+        earlier = json.loads((folder / "report.json").read_text())
+    except FileNotFoundError:
+        return
+    groups = {key.split("|")[0] for key in data["figures"]}
+    data["figures"] = {key: figure for key, figure in earlier["figures"].items() if key.split("|")[0] not in groups} | data["figures"]
+    data["extra"] = earlier["extra"] | data["extra"]
+    data["machine"]["took_seconds"] += earlier["machine"]["took_seconds"]
+
+
+def is_whole(data):
+    return {"trip", "depth", "batch", "workers", f"large-{STOCK}"} <= {key.split("|")[0] for key in data["figures"]} and \
+        {"mixed", "idle", "clients"} <= set(data["extra"])
+
+
 def write(folder, data):
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_text(json.dumps(data, indent=1) + "\n")
     (folder / "report.md").write_text(as_markdown(data) + "\n")
-    for name, _, drawing in plots(data):
+    for name, _, drawing in plots(data) if is_whole(data) else ():
         (folder / f"{name}.svg").write_text(drawing)

@@ -90,8 +90,14 @@ class Objmapper:
     def __exit__(self, *error):
         self.host.__exit__(*error)
 
-    def restart(self, settings="[Server]\nWorkers=1\n"):
+    def restart(self, settings="[Server]\nWorkers=1\n", service=None):
+        """service: lines of a drop-in of the unit."""
         self.host.path("/etc/objmapper/objmapper.conf.d/bench.conf").write_text(settings)
+        drop_in = self.host.path("/run/systemd/system/objmapper.service.d/bench.conf")
+        if service or drop_in.exists():
+            drop_in.parent.mkdir(parents=True, exist_ok=True)
+            drop_in.write_text(f"[Service]\n{service or ''}\n")
+            self.host.run("systemctl", "daemon-reload")
         self.host.run("systemctl", "stop", *SOCKETS, "objmapper.service")
         self.host.run("systemctl", "reset-failed")
         self.host.run("systemctl", "start", *SOCKETS, "objmapper.service")

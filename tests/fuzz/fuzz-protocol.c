@@ -8,7 +8,7 @@
 
 #include "bytes.h"
 #include "fuzz.h"
-#include "protocol.h"
+#include "plain.h"
 
 static bool same_bytes(struct proto_bytes a, struct proto_bytes b) {
         return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);

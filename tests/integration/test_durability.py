@@ -27,7 +27,7 @@ class Calls:
         with Daemon(start=False) as daemon:
             trace = daemon.base / "trace"
             daemon.command = ("strace", "-D", "-f", "-ttt", "-y", "-o", trace, "-e",
-                              "trace=sendmsg,fdatasync,fsync,msync,pwrite64,linkat")
+                              "trace=sendmsg,sendto,fdatasync,fsync,msync,pwrite64,linkat")
             # Leaks can't be looked for under strace.
             daemon.environment = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
             daemon.start()
@@ -46,7 +46,7 @@ class Calls:
                 if match and "resumed" not in match[2]:
                     self.calls.append((float(match[1]), match[2]))
         # The reply's head has the put's id.
-        self.reply = self.find(r"sendmsg\(.*\\0\\4\\200.*M\\0\\0\\0\\0\\0\\0\\0")
+        self.reply = self.find(r"send(?:msg|to)\(.*\\0\\4\\200.*M\\0\\0\\0\\0\\0\\0\\0")
 
     def find(self, pattern, begin=0):
         """The index of the first call from begin on that matches."""
@@ -73,7 +73,7 @@ class Calls:
 
     def first_reply(self):
         """Where the reply to the put before was sent."""
-        return self.find(r"sendmsg\(.*\\0\\4\\200")
+        return self.find(r"send(?:msg|to)\(.*\\0\\4\\200")
 
 
 def test_durable_is_answered_after_the_disk():

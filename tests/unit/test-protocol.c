@@ -8,7 +8,7 @@
 #include "bytes.h"
 #include "harness.h"
 #include "macro.h"
-#include "protocol.h"
+#include "plain.h"
 
 /* A message with every field that it could have, so that any of them can be switched on. */
 static struct proto_message full(uint16_t type) {
