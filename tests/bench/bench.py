@@ -381,6 +381,9 @@ def main():
     out = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else pathlib.Path(__file__).resolve().parent / "report"
     wanted = os.environ.get("BENCH_GROUPS", " ".join(GROUPS)).split()
     results, extra, begun = {}, {}, time.monotonic()
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+    servers_.come_first()
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="objmapper-bench-", dir="/var/tmp") as base:
         base = pathlib.Path(base)
