@@ -27,7 +27,7 @@ struct question {
 
 struct authority {
         uid_t own_uid;
-        bool user_bus;
+        bool user_bus, asks_uid_alone;
         struct question *questions;
 };
 
@@ -274,13 +274,29 @@ static int read_credentials(sd_bus_message *answer, struct access_peer *ret) {
         return found ? 0 : -ENXIO;
 }
 
+/* The user alone, where that was asked. */
+static int read_uid(sd_bus_message *answer, struct access_peer *ret) {
+        uint32_t uid;
+        int r;
+
+        r = sd_bus_message_read(answer, "u", &uid);
+        if (r < 0)
+                return r;
+
+        *ret = (struct access_peer){ .uid = uid, .gid = (gid_t) -1 };
+        return 0;
+}
+
 static int on_credentials(sd_bus_message *answer, void *userdata, _unused_ sd_bus_error *error) {
         struct question *question = userdata;
         const struct authority *authority = question->authority;
         struct access_peer peer;
         int r;
 
-        r = sd_bus_message_is_method_error(answer, NULL) ? -ESRCH : read_credentials(answer, &peer);
+        if (sd_bus_message_is_method_error(answer, NULL))
+                r = -ESRCH;
+        else
+                r = authority->asks_uid_alone ? read_uid(answer, &peer) : read_credentials(answer, &peer);
         if (r < 0) /* it is gone, most likely */
                 return decide_against(question, bus_reject(question->message, BUS_ERROR_NOT_PERMITTED,
                                                            "The bus does not say who is calling."));
@@ -316,8 +332,9 @@ int authority_ask(struct authority *authority,
         /* The bus knows: not /proc, where the caller may be hidden, or another meanwhile. */
         r = sd_bus_call_method_async(sd_bus_message_get_bus(message), &question->slot, "org.freedesktop.DBus",
                                      "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                     "GetConnectionCredentials", on_credentials, question, "s",
-                                     sd_bus_message_get_sender(message));
+                                     authority->asks_uid_alone ? "GetConnectionUnixUser"
+                                                               : "GetConnectionCredentials",
+                                     on_credentials, question, "s", sd_bus_message_get_sender(message));
         if (r < 0)
                 return r;
 
@@ -335,6 +352,10 @@ int authority_new(struct authority **ret, uid_t own_uid, bool user_bus) {
         authority->user_bus = user_bus;
         *ret = authority;
         return 0;
+}
+
+void authority_ask_uid_alone(struct authority *authority) {
+        authority->asks_uid_alone = true;
 }
 
 void authority_free(struct authority *authority) {

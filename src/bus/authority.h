@@ -15,6 +15,8 @@ struct authority;
 
 /* own_uid, user_bus: as access_check_bus() wants them. -ENOMEM. */
 int authority_new(struct authority **ret, uid_t own_uid, bool user_bus);
+/* The bus is not to be asked for more than a caller's user: groups are not known. Before the first question. */
+void authority_ask_uid_alone(struct authority *authority);
 /* Questions that are open end without permission. NULL is fine. */
 void authority_free(struct authority *authority);
 DEFINE_CLEANUP(struct authority, authority_free)

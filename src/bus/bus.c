@@ -256,15 +256,15 @@ static int on_disconnected(_unused_ sd_bus_message *message,
         return 0;
 }
 
-static int set_address(struct bus *bus) {
+static int set_address(const struct bus *bus, sd_bus *connection) {
         const char *address, *folder;
         char path[256];
 
         address = secure_getenv(bus->config.user ? "DBUS_SESSION_BUS_ADDRESS" : "DBUS_SYSTEM_BUS_ADDRESS");
         if (address)
-                return sd_bus_set_address(bus->bus, address);
+                return sd_bus_set_address(connection, address);
         if (!bus->config.user)
-                return sd_bus_set_address(bus->bus, "unix:path=/run/dbus/system_bus_socket");
+                return sd_bus_set_address(connection, "unix:path=/run/dbus/system_bus_socket");
 
         folder = secure_getenv("XDG_RUNTIME_DIR");
         if (!folder || strspn(folder, "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") !=
@@ -273,36 +273,73 @@ static int set_address(struct bus *bus) {
         if (snprintf(path, sizeof(path), "unix:path=%s/bus", folder) >= (int) sizeof(path))
                 return -ENOENT;
 
-        return sd_bus_set_address(bus->bus, path);
+        return sd_bus_set_address(connection, path);
+}
+
+static void close_connection(sd_bus **connection) {
+        sd_bus_flush_close_unref(*connection);
+}
+
+static int open_connection(const struct bus *bus, sd_bus **ret) {
+        _cleanup_(close_connection) sd_bus *connection = NULL;
+        int r;
+
+        r = sd_bus_new(&connection);
+        if (r < 0)
+                return r;
+        r = set_address(bus, connection);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_bus_client(connection, true);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_trusted(connection, false);
+        if (r < 0)
+                return r;
+        /* A descriptor whose file never answers would make the process unkillable: the bus refuses them all.
+         */
+        r = sd_bus_negotiate_fds(connection, false);
+        if (r < 0)
+                return r;
+        /* What is under way when the loop ends is answered after it. */
+        r = sd_bus_set_close_on_exit(connection, false);
+        if (r < 0)
+                return r;
+        r = sd_bus_start(connection);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(connection);
+        return 0;
+}
+
+/* Newer dbus-brokers have a descriptor among a connection's credentials, and cut off who asks for them and takes none:
+ * so that is tried on a connection that may be lost. Whatever else goes wrong there, users are all that is asked for. */
+static bool tells_credentials(const struct bus *bus) {
+        _cleanup_(close_connection) sd_bus *connection = NULL;
+        sd_bus_message *answer = NULL;
+        const char *own_name;
+        int r;
+
+        r = open_connection(bus, &connection);
+        if (r >= 0)
+                r = sd_bus_get_unique_name(connection, &own_name);
+        if (r >= 0)
+                r = sd_bus_call_method(connection, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                       "org.freedesktop.DBus", "GetConnectionCredentials", NULL, &answer, "s",
+                                       own_name);
+        sd_bus_message_unref(answer);
+        return r >= 0;
 }
 
 static int connect_bus(struct bus *bus, sd_event *event) {
         int r;
 
-        r = sd_bus_new(&bus->bus);
+        r = open_connection(bus, &bus->bus);
         if (r < 0)
                 return r;
-        r = set_address(bus);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_bus_client(bus->bus, true);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_trusted(bus->bus, false);
-        if (r < 0)
-                return r;
-        /* A descriptor whose file never answers would make the process unkillable: the bus refuses them all.
-         */
-        r = sd_bus_negotiate_fds(bus->bus, false);
-        if (r < 0)
-                return r;
-        /* What is under way when the loop ends is answered after it. */
-        r = sd_bus_set_close_on_exit(bus->bus, false);
-        if (r < 0)
-                return r;
-        r = sd_bus_start(bus->bus);
-        if (r < 0)
-                return r;
+        if (!tells_credentials(bus))
+                calls_ask_uid_alone(bus->calls);
 
         r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_PATH, BUS_INTERFACE, vtable, bus);
         if (r < 0)

@@ -322,6 +322,10 @@ int calls_new(struct calls **ret,
         return 0;
 }
 
+void calls_ask_uid_alone(struct calls *calls) {
+        authority_ask_uid_alone(calls->authority);
+}
+
 void calls_free(struct calls *calls) {
         if (!calls)
                 return;

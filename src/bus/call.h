@@ -70,6 +70,8 @@ int calls_new(struct calls **ret,
               bool user_bus,
               uid_t own_uid);
 
+/* The bus says only of which user callers are. Before the first call. */
+void calls_ask_uid_alone(struct calls *calls);
 /* Waits until what was begun is done and answered; refuses the rest. NULL is fine. */
 void calls_free(struct calls *calls);
 DEFINE_CLEANUP(struct calls, calls_free)

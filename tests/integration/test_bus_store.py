@@ -190,9 +190,10 @@ class Signals:
     def __init__(self, manager):
         self.process = subprocess.Popen(["busctl", f"--address={manager.address}", "--json=short",
                                          f"--match=type='signal',path='{PATH}'", "monitor"],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.read = b""
-        assert b"Monitoring" in self.process.stderr.readline()
+        # Not every busctl says when it has begun: it has when it shows what is sent for that.
+        wait_until(lambda: self.shows_probe(manager.connection), "the monitor")
 
     def __enter__(self):
         return self
@@ -200,6 +201,11 @@ class Signals:
     def __exit__(self, *_):
         self.process.kill()
         self.process.communicate()
+
+    def shows_probe(self, connection):
+        connection.send_message(dbus.lowlevel.SignalMessage(PATH, INTERFACE, "Probe"))
+        connection.flush()
+        return select.select([self.process.stdout], [], [], 0.1)[0]
 
     def await_member(self, member):
         """All signals up to that one, which is awaited: the name of each and what it carries."""
@@ -211,7 +217,7 @@ class Signals:
                 self.read += os.read(self.process.stdout.fileno(), 65536)
             line, _, self.read = self.read.partition(b"\n")
             message = json.loads(line)
-            if message.get("path") == PATH:
+            if message.get("path") == PATH and message["member"] != "Probe":
                 seen.append((message["member"], message["payload"]["data"]))
         return seen
 
