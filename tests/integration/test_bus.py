@@ -458,6 +458,29 @@ def test_callers_that_read_nothing(_, __, ___):
         assert counters["sessions"] == 0
 
 
+NO_CREDENTIALS = """<policy context="mandatory"><deny send_destination="org.freedesktop.DBus"
+send_interface="org.freedesktop.DBus" send_member="GetConnectionCredentials"/></policy>"""
+
+
+def test_bus_that_tells_users_alone(_, __, ___):
+    """As dbus-brokers with a descriptor among the credentials: users are known, groups not."""
+    if os.geteuid() != 0:
+        raise tap.Skip("needs root")
+    settings = "[Namespace some]\nPrefix=some/\nReadUsers=1\nReadGroups=4001"
+    with Bus(NO_CREDENTIALS) as own, \
+            Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}, settings=settings) as daemon:
+        manager = Manager(own.address)
+        manager.put("some/1", b"123")
+        ask = ("GetInfo", "sa{sv}", "some/1", 0)
+        assert own.call(*ask, uid=1)["size"]["data"] == 3
+        refused = own.busctl("call", NAME, PATH, INTERFACE, *map(str, ask), uid=2, groups=(4001,))
+        assert "The rules of namespace some do not permit GetInfo to uid 2." in refused.stderr, refused
+        said = own.fail("Reload", uid=STRANGER)
+        assert said.startswith(f"Reload is not permitted to uid {STRANGER}"), said
+        own.call("Reload")
+        assert "has closed the connection" not in daemon.log()
+
+
 def test_bus_goes_away(_, __, ___):
     """The daemon serves on without its bus."""
     with Bus() as own, Daemon(environment={"DBUS_SYSTEM_BUS_ADDRESS": own.address}) as daemon:
