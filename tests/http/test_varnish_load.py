@@ -4,6 +4,7 @@
 
 Environment: REQUESTS= how many (1500), LOAD_SEED= replays."""
 
+import functools
 import http.client
 import os
 import pathlib
@@ -22,7 +23,7 @@ from daemon import Daemon
 
 REQUESTS = int(os.environ.get("REQUESTS", "1500"))
 SEED = int(os.environ.get("LOAD_SEED", time.time_ns() % 1_000_000))
-RELOADS = 20
+RELOADS = 20 if REQUESTS >= 100_000 else 5
 THREADS = 6
 URLS = 600
 
@@ -54,6 +55,7 @@ def size_of(i):
     return random.Random(i).choice((0, 1, 700, 5000, 20000, 60000, 70000, 150000, 400000, 1500000 if i % 10 == 0 else 30000))
 
 
+@functools.cache
 def body_of(i):
     return bytes_of(size_of(i), i)
 
@@ -157,7 +159,7 @@ def test_mixed_load():
                 new = varnish.load(VCL.format(origin=origin, daemon=daemon))
                 varnish.adm("vcl.discard", name)
                 name = new
-                if i == RELOADS // 3:
+                if i == RELOADS // 2:
                     after_first = (varnish.fds(), mappings_of(varnish), memory_of(varnish))
             for thread in threads:
                 thread.join()
