@@ -43,11 +43,19 @@ struct fetch *fetch_get(VRT_CTX) {
         return fetch;
 }
 
+struct fetch *fetch_find(VRT_CTX) {
+        struct vmod_priv *priv = VRT_priv_task_get(ctx, &key);
+        struct fetch *fetch;
+
+        if (!priv || !priv->priv)
+                return NULL;
+        CAST_OBJ_NOTNULL(fetch, priv->priv, FETCH_MAGIC);
+        return fetch;
+}
+
 struct fetch *fetch_of_thread(struct busyobj **ret_bo) {
         struct busyobj *bo = THR_GetBusyobj();
         struct vrt_ctx ctx;
-        struct vmod_priv *priv;
-        struct fetch *fetch;
 
         if (!bo)
                 return NULL;
@@ -57,11 +65,7 @@ struct fetch *fetch_of_thread(struct busyobj **ret_bo) {
         ctx.bo = bo;
         ctx.vsl = bo->vsl;
         ctx.ws = bo->ws;
-        priv = VRT_priv_task_get(&ctx, &key);
-        if (!priv || !priv->priv)
-                return NULL;
 
-        CAST_OBJ_NOTNULL(fetch, priv->priv, FETCH_MAGIC);
         *ret_bo = bo;
-        return fetch;
+        return fetch_find(&ctx);
 }

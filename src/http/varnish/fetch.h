@@ -22,5 +22,7 @@ struct fetch {
 
 /* The fetch of a backend's context, made when there is none. NULL: no workspace; the task then fails. */
 struct fetch *fetch_get(VRT_CTX);
+/* The same, or NULL: there is none. */
+struct fetch *fetch_find(VRT_CTX);
 /* The fetch that this thread runs. NULL: none, or nothing is known of it. */
 struct fetch *fetch_of_thread(struct busyobj **ret_bo);

@@ -292,7 +292,7 @@ const void *response_map(struct reply *reply, struct vfp_ctx *vfc, size_t *ret_s
 }
 
 void response_finish(VRT_CTX) {
-        struct fetch *fetch = fetch_get(ctx);
+        struct fetch *fetch = fetch_find(ctx);
         struct reply *reply;
 
         if (fetch) {
