@@ -730,7 +730,7 @@ static const struct {
         void (*function)(struct worker *worker, unsigned uri);
         unsigned weight;
 } operations[] = {
-        { do_get, 40 },       { do_object_done, 5 }, { do_view, 20 },
+        { do_get, 40 },       { do_object_done, 5 }, { do_view, 60 },
         { do_get_fd, 10 },    { do_get_mmap, 16 },   { do_get_info, 10 },
         { do_put, 4 },        { do_remove, 3 },      { do_upload, 2 },
         { do_change, 8 },     { do_submit, 30 },     { do_purge, 1 },
