@@ -160,6 +160,10 @@ def wait_for_less(daemon, hot_bytes, what):
     common.wait_until(lambda: common.stats(daemon)["hot_bytes"] < hot_bytes, what)
 
 
+# So small that each part of the table has some of its memory to give back, wherever these objects come to be.
+LITTLE = "[Store]\nCacheSize=32M"
+
+
 def fill(daemon):
     with wire.Peer(daemon.publisher, mode=wire.OP_COPY) as peer:
         for i in range(300):
@@ -177,7 +181,7 @@ def test_memory_pressure_by_fifo():
     with tempfile.TemporaryDirectory() as folder:
         fifo = pathlib.Path(folder) / "fifo"
         os.mkfifo(fifo)
-        with Daemon(environment={"MEMORY_PRESSURE_WATCH": str(fifo)}) as daemon:
+        with Daemon(environment={"MEMORY_PRESSURE_WATCH": str(fifo)}, settings=LITTLE) as daemon:
             full = fill(daemon)
             with open(fifo, "wb", buffering=0) as file:
                 file.write(b"pressure")
@@ -203,7 +207,7 @@ def test_memory_pressure_by_socket():
         thread = threading.Thread(target=serve)
         thread.start()
         text = base64.b64encode(b"some 200000 2000000\0").decode()
-        with Daemon(environment={"MEMORY_PRESSURE_WATCH": path, "MEMORY_PRESSURE_WRITE": text}) as daemon:
+        with Daemon(environment={"MEMORY_PRESSURE_WATCH": path, "MEMORY_PRESSURE_WRITE": text}, settings=LITTLE) as daemon:
             thread.join(60)
             assert received[0] == b"some 200000 2000000\0", received
             full = fill(daemon)
@@ -230,7 +234,7 @@ def test_memory_pressure_by_control_group():
             events.parent.mkdir(parents=True, exist_ok=True)
             events.write_text("low 0\nhigh 7\nmax 0\noom 0\noom_kill 0\n")
             bind = ("unshare", "--mount", "sh", "-c", f'mount --bind {folder} /sys/fs/cgroup && exec "$@"', "sh")
-            with Daemon(command=bind) as daemon:
+            with Daemon(command=bind, settings=LITTLE) as daemon:
                 full = fill(daemon)
                 events.write_text("low 1\nhigh 7\nmax 0\noom 1\noom_kill 0\n")
                 assert common.stats(daemon)["hot_bytes"] == full
