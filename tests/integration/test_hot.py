@@ -186,7 +186,7 @@ def test_memory_pressure_by_fifo():
             with open(fifo, "wb", buffering=0) as file:
                 file.write(b"pressure")
             wait_for_less(daemon, full, "memory is given back")
-            assert "Memory is short" in daemon.log()
+            common.wait_until(lambda: "Memory is short" in daemon.log(), "that it is said")
             with wire.Peer(daemon.reader, mode=wire.OP_COPY) as peer:
                 for i in range(300):
                     assert peer.get(f"object {i}") == bytes_of(16000)
