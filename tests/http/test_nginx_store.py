@@ -7,6 +7,8 @@ import email.utils
 import gzip
 import http.client
 import os
+import signal
+import threading
 import time
 
 from nginx import Nginx, need_nginx  # puts tests/lib and tests/integration on the path too
@@ -327,6 +329,41 @@ def test_daemon_away():
             nginx.get(f"/{i}")
             wait_stored(daemon, f"/{i}")
         wait_until(lambda: nginx.fds() <= before + 4, "nothing left open")
+
+
+def test_reload_while_the_daemon_is_slow():
+    """A worker that is to leave ends the response that waits for the daemon."""
+    def in_two(handler):
+        handler.wfile.write(body[:100_000])
+        go_on.wait(60)
+        for at in range(100_000, len(body), 1 << 16):  # no faster than the client, until that is slowed down
+            handler.wfile.write(body[at:at + (1 << 16)])
+            time.sleep(0.002)
+
+    body, go_on = bytes_of(15 << 20), threading.Event()  # more than sockets hold
+    with cached(http="objmapper_timeout 60s;") as (origin, daemon, nginx):
+        origin.serve["/large"] = (200, [FRESH, ("Content-Length", str(len(body)))], in_two)
+        (old,) = nginx.workers()
+        client = Unix(nginx.http)
+        client.request("GET", "/large")
+        response = client.getresponse()
+        got = response.read(50_000)
+        wait_until(lambda: blob_files(daemon) > 0, "the put begun")
+        daemon.pause()
+        go_on.set()
+        rest = []
+        reader = threading.Thread(target=lambda: rest.append(response.read()))
+        reader.start()
+        time.sleep(2)  # it comes to wait for the daemon
+        assert not rest
+        os.kill(nginx.master(), signal.SIGHUP)
+        wait_until(lambda: set(nginx.workers()) - {old}, "a new worker")
+        time.sleep(0.5)  # the old one would leave now
+        daemon.resume()
+        reader.join()
+        client.close()
+        assert got + b"".join(rest) == body
+        wait_until(lambda: old not in nginx.workers(), "the old one gone")
 
 
 def test_more_than_the_daemon_takes():

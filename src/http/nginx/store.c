@@ -38,10 +38,9 @@ struct store {
         size_t queued;         /* bytes in memory */
         off_t seen, announced; /* bytes of the body so far; and what Content-Length said, or negative */
         bool pending;          /* the answer is still to come */
-        bool asked;            /* the daemon has begun to take the body */
         bool whole;            /* the last piece is queued */
         bool cut;              /* it will never be whole */
-        ngx_event_t timer;     /* how long the response waits for the daemon to begin */
+        ngx_event_t timer;     /* how long the response waits for the daemon to take something */
         bool slowed;           /* the response waits for the daemon */
         uint64_t lifetime;     /* ms */
         size_t key_size;       /* of a variant: the index to bring up to date; else 0 */
@@ -77,10 +76,24 @@ static void drop_pieces(struct store *store) {
         account(store, store->queued);
 }
 
+static void stop_timer(struct store *store) {
+        if (store->timer.timer_set)
+                ngx_del_timer(&store->timer);
+}
+
+/* Lets the response wait for the daemon, but not for one that takes nothing. The timer also keeps a worker that is to
+ * leave: nothing else tells nginx that something is under way. */
+static void slow_down(struct store *store) {
+        store->slowed = true;
+        store->request->connection->write->delayed = 1;
+        ngx_add_timer(&store->timer, store->pool->timeout);
+}
+
 /* Lets the response go on. */
 static void release(struct store *store) {
         ngx_event_t *write;
 
+        stop_timer(store);
         if (!store->slowed)
                 return;
         store->slowed = false;
@@ -92,11 +105,6 @@ static void release(struct store *store) {
         ngx_post_event(write, &ngx_posted_events);
 }
 
-static void stop_timer(struct store *store) {
-        if (store->timer.timer_set)
-                ngx_del_timer(&store->timer);
-}
-
 static void store_free(struct store *store) {
         stop_timer(store);
         drop_pieces(store);
@@ -105,7 +113,6 @@ static void store_free(struct store *store) {
 
 static void cut(struct store *store) {
         store->cut = true;
-        stop_timer(store);
         drop_pieces(store);
         release(store);
         if (store->pending)
@@ -150,8 +157,6 @@ static int64_t give(void *data, size_t size, void *userdata) {
         struct piece *piece;
         ssize_t n;
 
-        store->asked = true;
-        stop_timer(store);
         if (store->cut)
                 return -ECANCELED;
         if (ngx_queue_empty(&store->pieces))
@@ -173,6 +178,8 @@ static int64_t give(void *data, size_t size, void *userdata) {
                 piece_free(piece);
         if (store->queued <= QUEUE_LOW)
                 release(store);
+        else if (store->slowed)
+                ngx_add_timer(&store->timer, store->pool->timeout);
         return n;
 }
 
@@ -276,7 +283,6 @@ static void on_reply(objmapper_client *client, int error, objmapper_object *obje
 
         if (error < 0) {
                 store->cut = true;
-                stop_timer(store);
                 drop_pieces(store);
                 release(store);
         }
@@ -290,6 +296,7 @@ static void on_request_end(void *data) {
 
         if (store->slowed)
                 store->request->connection->write->delayed = 0;
+        stop_timer(store);
         store->slowed = false;
         store->request = NULL;
         if (!store->pending)
@@ -446,13 +453,8 @@ static void take(struct store *store, const ngx_chain_t *in) {
         if (store->cut)
                 return;
 
-        if (store->queued > QUEUE_MAX && !store->whole) {
-                store->slowed = true;
-                store->request->connection->write->delayed = 1;
-                /* A daemon that has no room for one more stream must not stop the response. */
-                if (!store->asked && !store->timer.timer_set)
-                        ngx_add_timer(&store->timer, store->pool->timeout);
-        }
+        if (store->queued > QUEUE_MAX && !store->whole)
+                slow_down(store);
         pool_wake(store->pool, store->client);
 }
 
