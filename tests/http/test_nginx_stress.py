@@ -101,7 +101,8 @@ def test_mixed_load():
             memory_after, fds_after = state()
             print(f"# memory {memory_before} to {memory_after}, descriptors {fds_before} to {fds_after}")
             for name in memory_before:
-                assert memory_after[name] <= memory_before[name] + (16 << 20), name
+                # What waits for the daemon differs from moment to moment, and is bounded.
+                assert memory_after[name] <= memory_before[name] + (48 << 20), name
                 assert fds_after[name] <= fds_before[name] + 2 * AT_HAND + 64, name
 
 
