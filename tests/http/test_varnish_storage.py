@@ -382,7 +382,8 @@ def test_variants():
 
 def test_times_go_on():
     """Age and time to live after a restart, whatever the VCL says of new responses; grace while the origin is gone."""
-    more = """sub vcl_backend_response { set beresp.ttl = 1000s; set beresp.grace = 1h; }
+    more = """sub vcl_backend_response { set beresp.storage = store.storage();
+                                         set beresp.ttl = 1000s; set beresp.grace = 1h; return (deliver); }
               sub vcl_deliver { set resp.http.x-ttl = obj.ttl; set resp.http.x-grace = obj.grace; }"""
     with kept(more) as (origin, daemon, varnish):
         varnish.get("/x")
