@@ -17,8 +17,11 @@ struct run {
         struct session *session;
         struct storage_viewer viewer;
         enum { VIEWER_NONE, VIEWER_OPEN, VIEWER_UNUSABLE } viewer_state;
+        uint64_t body_max[OP_MODE_MAX];
+        unsigned copied;      /* a bit for each mode */
         uint8_t *begin, *end; /* NULL: there are none */
         size_t room;          /* behind them */
+        uint64_t bytes_max;
         unsigned n;
         uint64_t n_bytes; /* of bodies */
 };
@@ -34,13 +37,16 @@ static bool may_view(struct run *run) {
         return run->viewer_state == VIEWER_OPEN;
 }
 
-/* Bodies up to this size come as a copy in any case, for all this session knows. */
-static bool takes_copy(const struct session *session, uint8_t mode, uint64_t *ret_max) {
-        if (mode == OP_DEFAULT)
-                mode = session->mode;
+/* In which modes bodies up to which size come as a copy in any case, for all this session knows. */
+static void note_modes(struct run *run) {
+        const struct session *session = run->session;
 
-        *ret_max = mode == OP_COPY ? UINT64_MAX : session->limits.inline_max;
-        return mode == OP_COPY || mode == OP_AUTO;
+        run->body_max[OP_FDPASS] = run->body_max[OP_SPLICE] = 0;
+        run->body_max[OP_COPY] = UINT64_MAX;
+        run->body_max[OP_AUTO] = session->limits.inline_max;
+        run->body_max[OP_DEFAULT] = run->body_max[session->mode];
+        run->copied = 1U << OP_COPY | 1U << OP_AUTO;
+        run->copied |= (run->copied >> session->mode & 1) << OP_DEFAULT;
 }
 
 static bool make_room(struct run *run, size_t size) {
@@ -48,8 +54,11 @@ static bool make_room(struct run *run, size_t size) {
                 return run->room >= size;
 
         run->begin = run->end = output_reserve(run->session, size);
-        run->room = run->begin ? output_room(run->session) : 0;
-        return run->begin;
+        if (!run->begin)
+                return false;
+
+        run->room = MAX(size, (size_t) MIN(run->bytes_max, (uint64_t) output_room(run->session)));
+        return true;
 }
 
 enum outcome {
@@ -63,10 +72,9 @@ static enum outcome answer(struct run *run, const struct proto_plain_get *get) {
         size_t head_size, size;
         struct storage_view view;
         struct proto_info info;
-        uint64_t body_max;
 
-        if (!takes_copy(run->session, get->mode, &body_max) || !may_view(run) ||
-            !storage_view(&run->viewer, get->uri.data, get->uri.size, body_max, &view))
+        if (!(run->copied >> get->mode & 1) || !may_view(run) ||
+            !storage_view(&run->viewer, get->uri.data, get->uri.size, run->body_max[get->mode], &view))
                 return NOT_IN_MEMORY;
 
         head_size = proto_plain_reply_size(view.metadata_size);
@@ -132,13 +140,14 @@ unsigned request_plain_gets(struct session *session,
         /* Not all of it needs to be zeroed. */
         run.session = session;
         run.viewer_state = VIEWER_NONE;
+        note_modes(&run);
         run.begin = run.end = NULL;
         run.n = 0;
         run.n_bytes = 0;
+        run.bytes_max = bytes_max;
 
         n_max = MIN(n_max, (unsigned) OUTPUT_REPLIES_MAX);
-        while (run.n < n_max && (uint64_t) (run.end - run.begin) < bytes_max &&
-               decode(session, has_rules, p + at, size - at, &get, &head_size)) {
+        while (run.n < n_max && decode(session, has_rules, p + at, size - at, &get, &head_size)) {
                 outcome = answer(&run, &get);
                 if (outcome != ANSWERED)
                         break;

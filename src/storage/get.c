@@ -188,14 +188,14 @@ static void tally_add(uint64_t *number, uint64_t n) {
 
 /* The one place where a get that found its object is counted. key_tail: of a long URI, NULL when it is not known.
  * slot: the caller's place in the epoch. */
-static inline void count_hit(struct storage *storage,
-                             const struct epoch_slot *slot,
-                             const void *uri,
-                             size_t uri_size,
-                             const uint8_t *key_tail,
-                             uint64_t hash,
-                             uint64_t generation,
-                             uint64_t used_usec) {
+__attribute__((always_inline)) static inline void count_hit(struct storage *storage,
+                                                            const struct epoch_slot *slot,
+                                                            const void *uri,
+                                                            size_t uri_size,
+                                                            const uint8_t *key_tail,
+                                                            uint64_t hash,
+                                                            uint64_t generation,
+                                                            uint64_t used_usec) {
         struct key key;
         const void *p = uri;
         size_t size = uri_size;

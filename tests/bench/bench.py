@@ -42,6 +42,7 @@ SIZES = {100: 64, 1 << 10: 64, 16 << 10: 64, 64 << 10: 64, 1 << 20: 8, 64 << 20:
 PEERS = ("memcached", "redis", "nginx")
 KIB, K64, MIB, M64 = 1 << 10, 64 << 10, 1 << 20, 64 << 20
 STOCK, LARGE = 212992, 4 << 20
+REPORT = TESTS / "bench/report"
 WMEM_MAX = pathlib.Path("/proc/sys/net/core/wmem_max")
 IDLE = 10000
 
@@ -378,7 +379,7 @@ def make_files(folder):
 
 
 def main():
-    out = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else pathlib.Path(__file__).resolve().parent / "report"
+    out = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else REPORT
     wanted = os.environ.get("BENCH_GROUPS", " ".join(GROUPS)).split()
     results, extra, begun = {}, {}, time.monotonic()
     if os.getpgrp() != os.getpid():
@@ -398,6 +399,8 @@ def main():
     if len(wanted) < len(GROUPS):
         report.merge(out, data)
     report.write(out, data)
+    if report.is_whole(data) and out == REPORT:
+        report.write_readme(TESTS.parent / "README.md", data)
     print(report.as_markdown(data))
 
 

@@ -16,6 +16,7 @@ struct session {
         objmapper_client *client;
         uint64_t begun;
         unsigned n_left, next;
+        bool is_answered;
 };
 
 struct names {
@@ -133,20 +134,19 @@ static void submit(struct session *session, struct names *names) {
         session->next = (session->next + load->depth) % load->n_names;
 }
 
-/* The answers may be there before it returns. */
 static void ask(struct session *session, struct names *names) {
-        do {
-                submit(session, names);
-                (void) objmapper_client_process(session->client);
-        } while (session->n_left == 0 && !session->load->over);
+        submit(session, names);
+        (void) objmapper_client_process(session->client);
 }
 
 static void run_many(struct load *load, struct names *names) {
         struct session *sessions = calloc(load->n_connections, sizeof(*sessions));
         struct epoll_event events[256];
+        struct session **answered = calloc(load->n_connections, sizeof(*answered));
+        unsigned n_answered = 0, n_again = 0;
         int epoll = epoll_create1(EPOLL_CLOEXEC);
 
-        if (!sessions || epoll < 0)
+        if (!sessions || !answered || epoll < 0)
                 err(1, "sessions");
         for (unsigned i = 0; i < load->n_connections; i++) {
                 struct epoll_event event = { .events = EPOLLIN, .data.ptr = &sessions[i] };
@@ -159,18 +159,34 @@ static void run_many(struct load *load, struct names *names) {
         }
 
         load->begun = now_nsec();
-        for (unsigned i = 0; i < load->n_connections; i++)
-                ask(&sessions[i], names);
+        for (unsigned i = 0; i < load->n_connections; i++) {
+                sessions[i].is_answered = true;
+                answered[n_answered++] = &sessions[i];
+        }
         while (!load->over) {
-                int n = epoll_wait(epoll, events, ARRAY_SIZE(events), -1);
+                int n = epoll_wait(epoll, events, ARRAY_SIZE(events), n_answered > 0 ? 0 : -1);
 
                 for (int i = 0; i < n; i++) {
                         struct session *session = events[i].data.ptr;
 
                         (void) objmapper_client_process(session->client);
-                        if (session->n_left == 0)
-                                ask(session, names);
+                        if (session->n_left == 0 && !session->is_answered) {
+                                session->is_answered = true;
+                                answered[n_answered++] = session;
+                        }
                 }
+
+                /* Their answers may be there before this returns: then they have their turn after the others. */
+                for (unsigned i = 0, n_before = n_answered; i < n_before; i++) {
+                        struct session *session = answered[i];
+
+                        ask(session, names);
+                        session->is_answered = session->n_left == 0;
+                        if (session->is_answered)
+                                answered[n_again++] = session;
+                }
+                n_answered = n_again;
+                n_again = 0;
         }
 }
 

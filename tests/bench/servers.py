@@ -48,7 +48,10 @@ def pin(pid, *cores):
     """All threads of a process."""
     come_first(pid)
     for task in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(task), cores)
+        try:
+            os.sched_setaffinity(int(task), cores)
+        except ProcessLookupError:  # a thread that ended meanwhile
+            pass
 
 
 def accepts(path):
