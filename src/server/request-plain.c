@@ -50,6 +50,8 @@ static void note_modes(struct run *run) {
 }
 
 static bool make_room(struct run *run, size_t size) {
+        size_t room;
+
         if (run->begin)
                 return run->room >= size;
 
@@ -57,7 +59,8 @@ static bool make_room(struct run *run, size_t size) {
         if (!run->begin)
                 return false;
 
-        run->room = MAX(size, (size_t) MIN(run->bytes_max, (uint64_t) output_room(run->session)));
+        room = (size_t) MIN(run->bytes_max, (uint64_t) output_room(run->session));
+        run->room = MAX(size, room);
         return true;
 }
 
