@@ -28,7 +28,8 @@ SYNCED_FILES = 1000
 LARGE = 1 << 30
 GETS = 20000
 GET_SIZE = 65536
-URI = "bench/object"
+GETS_MSEC_MAX = 60000
+NAME = "bench/object"  # and a number
 
 
 class Bench:
@@ -56,7 +57,8 @@ class Bench:
         return ("put", kind, count, SMALL, connections, self.daemon.publisher, f"small/{self.n_prefixes}/")
 
     def gets(self):
-        return self.program("get", "fdpass", GETS, self.daemon.reader, URI)["p99"] / 1000
+        return self.program("load", "-m", "fdpass", "-n", NAME, "-s", GET_SIZE, "-r", GETS, "-t", GETS_MSEC_MAX,
+                            "objmapper", self.daemon.reader)["p99"] / 1000
 
     def gets_during(self, start):
         """The gets' p99 while what start() begins, again and again, is under way."""
@@ -121,7 +123,7 @@ def main():
                 file.write(os.urandom(1 << 20))
         small = daemon.base / "small"
         small.write_bytes(os.urandom(GET_SIZE))
-        daemon.ctl("put", URI, small)
+        daemon.ctl("put", f"{NAME}0000", small)
         for _ in range(ROUNDS):
             bench.round()
 
