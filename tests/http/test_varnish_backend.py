@@ -19,10 +19,11 @@ from origin import Origin
 
 import tap
 from common import bytes_of, stats, wait_until
-from daemon import Daemon
+from daemon import Daemon, build_path
 
 HOST = "http://example.org"
 SMALL, LARGE = bytes_of(1000, 2), bytes_of(300_000, 3)
+CHUNK = 65536  # the least that Varnish fetches at once
 
 
 def put(daemon, path, body, *pairs, ttl=None, host=HOST):
@@ -306,6 +307,53 @@ def test_gzip_and_esi():
                 answer = varnish.get(path)
                 assert answer["content-encoding"] is None and answer.body == text, answer
         assert varnish.get("/page").body == b"<p>part</p>"
+
+
+# ---- other ways to the client ----
+
+
+def test_http2():
+    """Fetched, from the cache and passed."""
+    more = 'sub vcl_recv { if (req.url ~ "^/pass") { return (pass); } }'
+    with served(more, options=["-p", "feature=+http2"]) as (daemon, varnish):
+        for path, body in {"/empty": b"", "/small": SMALL, "/large": LARGE, "/pass-small": SMALL,
+                           "/pass-large": LARGE}.items():
+            put(daemon, path, body, ":status=203", "x-own=1")
+            for _ in range(2):
+                head, got = varnish.get_http2(path)
+                assert head.startswith("HTTP/2 203") and "\r\nx-own: 1\r\n" in head and got == body, (path, head)
+                assert f"\r\ncontent-length: {len(body)}\r\n" in head, (path, head)
+        assert varnish.counters()["hits"] == 7, "the rest came from the cache"
+
+
+def test_streams():
+    """Clients have the first bytes while Varnish lacks the last ones, also one who comes later, and one who is passed."""
+    more = "sub vcl_recv { if (req.http.pass) { return (pass); } }"
+    with Daemon() as daemon:
+        gate = daemon.base / "gate"
+        gate.touch()
+        with Varnish(vcl_of(daemon, more), options=["-p", f"fetch_maxchunksize={CHUNK}b"],
+                     command=["env", f"LD_PRELOAD={build_path('tests/http/libgate.so')}", f"GATE={gate}"]) as varnish:
+            put(daemon, "/x", LARGE)
+            try:
+                clients = []
+                for fields in ({}, {}, {"pass": "1"}):
+                    connection = Unix(varnish.socket)
+                    connection.request("GET", "/x", headers=fields)
+                    response = connection.getresponse()
+                    assert (response.status, response.getheader("content-length")) == (200, str(len(LARGE)))
+                    assert response.read(CHUNK) == LARGE[:CHUNK]
+                    clients.append((connection, response))
+                counters = varnish.counters()
+                assert (counters["hits"], counters["bytes"]) == (2, 2 * CHUNK), counters
+            finally:
+                gate.unlink()
+            for connection, response in clients:
+                assert response.read() == LARGE[CHUNK:]
+                connection.close()
+            assert varnish.get("/x").body == LARGE
+            counters = varnish.counters()
+            assert (counters["hits"], counters["bytes"]) == (2, 2 * len(LARGE)), counters
 
 
 # ---- an origin behind it ----

@@ -13,7 +13,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
 import threading
 import time
 
@@ -213,11 +212,8 @@ def test_http2():
     with kept(options=["-p", "feature=+http2"]) as (origin, daemon, varnish):
         origin.serve["/x"] = (200, [CACHED, ("X-Own", "1")], LARGE)
         for _ in range(2):
-            result = subprocess.run(["curl", "--silent", "--show-error", "--include", "--http2-prior-knowledge",
-                                     "--unix-socket", varnish.socket, HOST + "/x"], check=True, capture_output=True,
-                                    stdin=subprocess.DEVNULL)
-            head, _, body = result.stdout.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/2 200") and b"x-own: 1" in head and body == LARGE, head
+            head, body = varnish.get_http2("/x")
+            assert head.startswith("HTTP/2 200") and "x-own: 1" in head and body == LARGE, head
             wait_stored(daemon, "/x", LARGE)
 
 

@@ -150,3 +150,12 @@ class Varnish:
     def get(self, path, **fields):
         """fields: names with _ for -."""
         return self.ask("GET", path, {name.replace("_", "-"): value for name, value in fields.items()})
+
+    def get_http2(self, path):
+        """By HTTP/2, whose answer this is: its head as text with names in lower case, and the body."""
+        result = subprocess.run(["curl", "--silent", "--show-error", "--include", "--http2-prior-knowledge", "--unix-socket",
+                                 self.socket, "http://example.org" + path], check=True, capture_output=True,
+                                stdin=subprocess.DEVNULL, timeout=DEADLINE_SECONDS)
+        head, _, body = result.stdout.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/2 "), head
+        return head.decode(), body
