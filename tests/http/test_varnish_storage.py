@@ -515,6 +515,70 @@ def test_daemon_hangs():
         wait_until(again, "it is asked again")
 
 
+class Relay:
+    """Between a store and the readers' socket at path: answers to the first request are held until there is a second."""
+
+    def __init__(self, path, to):
+        self.to, self.requests = to, 0
+        self.second = threading.Event()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(path)
+        self.listener.listen()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                near, far = self.listener.accept()[0], socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                far.connect(self.to)
+                threading.Thread(target=self.ask, args=(near, far), daemon=True).start()
+                threading.Thread(target=self.answer, args=(near, far), daemon=True).start()
+
+    def ask(self, near, far):
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                self.requests += data.count(HOST.encode())
+                if self.requests > 1:
+                    self.second.set()
+                far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
+
+    def answer(self, near, far):
+        with contextlib.suppress(OSError):
+            while data := far.recv(65536):
+                if self.requests == 1:
+                    self.second.wait()
+                near.sendall(data)
+            near.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.second.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def test_daemon_hangs_at_the_end():
+    """When the time is over with the object put but not its index, nobody waits for that, and it is asked again."""
+    with Origin() as origin, Daemon() as daemon:
+        path = str(daemon.base / "relay.sock")
+        relay = Relay(path, daemon.reader)
+        try:
+            with Varnish(f"""
+                    backend origin {{ .host = "127.0.0.1"; .port = "{origin.port}"; }}
+                    sub vcl_init {{
+                        new store = objmapper.store("{path}", publisher="{daemon.publisher}", timeout=3s);
+                    }}
+                    sub vcl_backend_response {{ set beresp.storage = store.storage(); }}""") as varnish:
+                origin.serve["/x"] = (200, [CACHED, ("Vary", "Accept-Language")], SMALL)
+                assert varnish.get("/x", accept_language="de").body == SMALL
+                wait_until(lambda: holdings(varnish)["stored"] + holdings(varnish)["failed"] == 1, "it is over")
+                assert holdings(varnish)["stored"] == 1, varnish.shown()[-3000:]
+                assert len(uris(daemon)) == 2 and HOST + "/x" in uris(daemon), uris(daemon)
+                assert relay.requests == 2
+        finally:
+            relay.close()
+
+
 def test_store_is_full():
     """What objmapper refuses is served from memory."""
     with kept(settings="[Store]\nMaxObjectSize=100K") as (origin, daemon, varnish):

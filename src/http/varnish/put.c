@@ -29,6 +29,7 @@ struct put {
         uint64_t position; /* bytes of the body that the source has given */
         bool ended;        /* no more will come */
         bool begun, answered, again;
+        int64_t end; /* CLOCK_MONOTONIC, when who waits has waited long enough; INT64_MAX: nobody waits */
         int error;
         char words[256];
 
@@ -222,21 +223,42 @@ void put_feed(struct put *put) {
         (void) objmapper_client_process(put->client);
 }
 
-static void wait_for_answer(struct put *put, uint64_t usec) {
-        int64_t end = usec == UINT64_MAX ? INT64_MAX : clock_usec(CLOCK_MONOTONIC) + (int64_t) usec;
+/* INT64_MAX: there is no end. */
+static int64_t get_left(const struct put *put) {
+        return put->end == INT64_MAX ? INT64_MAX : put->end - clock_usec(CLOCK_MONOTONIC);
+}
 
+static void wait_for_answer(struct put *put) {
         if (!put->begun)
                 begin(put);
         while (!put->answered) {
-                int64_t left = end == INT64_MAX ? INT64_MAX : end - clock_usec(CLOCK_MONOTONIC);
+                int64_t left = get_left(put);
 
                 if (left <= 0)
                         break;
                 objmapper_client_wake(put->client);
-                (void) objmapper_client_wait(put->client, end == INT64_MAX ? UINT64_MAX : (uint64_t) left);
+                (void) objmapper_client_wait(put->client, left == INT64_MAX ? UINT64_MAX : (uint64_t) left);
                 if (!put->answered && objmapper_client_get_pending(put->client) == 0)
                         fail(put, -EIO);
         }
+}
+
+/* What is asked next has what is left of the time. */
+static int allot_time(struct put *put) {
+        int64_t left = get_left(put);
+
+        if (left <= 0)
+                return -ETIMEDOUT;
+        objmapper_client_set_timeout(put->client, left == INT64_MAX ? atomic_load(&put->storage->timeout_usec)
+                                                                    : (uint64_t) left);
+        return 0;
+}
+
+static int call(struct put *put, objmapper_request *request, objmapper_object **ret) {
+        int r;
+
+        r = allot_time(put);
+        return r < 0 ? r : objmapper_client_call(put->client, request, ret);
 }
 
 /* ---- the index of variants ---- */
@@ -263,7 +285,7 @@ static int put_index(struct put *put) {
         if (r >= 0)
                 r = objmapper_request_set_durability(request, OBJMAPPER_VISIBLE);
         if (r >= 0)
-                r = objmapper_client_call(put->client, request, NULL);
+                r = call(put, request, NULL);
         objmapper_request_free(request);
 
         return r;
@@ -278,7 +300,7 @@ static int update_index(struct put *put) {
 
         r = objmapper_request_new(&request, OBJMAPPER_STAT, put->uri, put->uri_size);
         if (r >= 0)
-                r = objmapper_client_call(put->client, request, &index);
+                r = call(put, request, &index);
         objmapper_request_free(request);
         if (r >= 0)
                 current = is_current(index, put);
@@ -301,12 +323,13 @@ static int take_back(struct put *put) {
                 r = objmapper_request_set_if_generation(request,
                                                         objmapper_object_get_generation(put->answer));
         if (r >= 0)
-                (void) objmapper_client_call(put->client, request, NULL);
+                r = call(put, request, NULL);
         objmapper_request_free(request);
 
-        return -ECANCELED;
+        return r == -ETIMEDOUT ? r : -ECANCELED;
 }
 
+/* -EAGAIN: not while somebody waits. */
 static int conclude(struct put *put) {
         int r = put->error;
 
@@ -314,6 +337,8 @@ static int conclude(struct put *put) {
                 r = update_index(put);
         if (r >= 0 && atomic_load(&put->cancelled))
                 r = take_back(put);
+        if (r == -ETIMEDOUT && put->error >= 0 && put->end != INT64_MAX)
+                return -EAGAIN;
         turn_note(&put->storage->turn, r);
         if (r < 0 && put->error >= 0)
                 fail(put, r);
@@ -325,7 +350,8 @@ int put_finish(struct put *put, uint64_t usec) {
         int r;
 
         put->ended = true;
-        wait_for_answer(put, usec);
+        put->end = usec == UINT64_MAX ? INT64_MAX : clock_usec(CLOCK_MONOTONIC) + (int64_t) usec;
+        wait_for_answer(put);
 
         /* A daemon that went away in the middle of it: all that it needs is here, and its successor gets it. */
         if (put->answered && !put->again && (put->error == -ECONNRESET || put->error == -EINPROGRESS)) {
@@ -333,12 +359,14 @@ int put_finish(struct put *put, uint64_t usec) {
                 give_client_back(put, true);
                 put->answered = put->begun = false;
                 put->error = 0;
-                wait_for_answer(put, usec);
+                wait_for_answer(put);
         }
         if (!put->answered)
                 return -EAGAIN;
 
         r = conclude(put);
+        if (r == -EAGAIN)
+                return r;
         if (r < 0)
                 give_client_back(put, true);
         return r;
@@ -350,7 +378,9 @@ const void *put_map(struct put *put, size_t *ret_size) {
         uint64_t size = body_get_size(put->body);
         int r, fd;
 
-        r = objmapper_client_request(put->client, put->variant, put->variant_size, &object);
+        r = allot_time(put);
+        if (r >= 0)
+                r = objmapper_client_request(put->client, put->variant, put->variant_size, &object);
         if (r >= 0 &&
             objmapper_object_get_generation(object) == objmapper_object_get_generation(put->answer) &&
             objmapper_object_get_size(object) == size &&

@@ -27,8 +27,9 @@ int put_new(struct put **ret,
             struct body *body);
 /* There is more of the body; what can be sent without waiting is. */
 void put_feed(struct put *put);
-/* The body is whole: sends the rest, and waits for the answer, at most so long (UINT64_MAX: until there is no progress
- * for the storage's timeout). -EAGAIN: it is still under way; 0: it is stored; another errno: it is not. */
+/* The body is whole: sends the rest, and waits for the answer and for what else the daemon is asked then, put_map()
+ * included, at most so long in all (UINT64_MAX: each until there is no progress for the storage's timeout). -EAGAIN: it is
+ * still under way, and to be called again; 0: it is stored; another errno: it is not. */
 int put_finish(struct put *put, uint64_t usec);
 /* After put_finish() returned 0: the stored body as a mapping of the caller's. NULL: it can't be had. */
 const void *put_map(struct put *put, size_t *ret_size);
