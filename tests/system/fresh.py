@@ -137,13 +137,21 @@ def test_try_with_systemd():
         assert machine.run("systemctl", "is-active", "objmapper.service", check=False).stdout.strip() == "inactive"
 
 
-def test_nginx():
-    """README's section from a machine with nothing but objmapper."""
+def follow(section):
+    """A section of README from a machine with nothing but objmapper."""
     root = make_root(f"{release}-systemd", "systemd-sysv", "dbus", "libpam-systemd")
     with container.Container(root=str(root), network=True) as machine:
         clone(machine)
         check_try(machine.run("/root/objmapper/try", timeout=900).stdout)
-        readme.follow_nginx(machine, "/root/objmapper")
+        section(machine, "/root/objmapper")
+
+
+def test_varnish():
+    follow(readme.follow_varnish)
+
+
+def test_nginx():
+    follow(readme.follow_nginx)
 
 
 def test_suites():

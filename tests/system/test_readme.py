@@ -9,10 +9,13 @@ import tap
 
 container.enter_namespaces()
 
-from host import Host, SOCKETS, wait_until  # noqa: E402, pylint: disable=wrong-import-position
-from readme import README, examples, follow_nginx, run_example  # noqa: E402, pylint: disable=wrong-import-position
+from host import Host, SOCKETS  # noqa: E402, pylint: disable=wrong-import-position
+from readme import (README, examples, follow_nginx, follow_varnish,  # noqa: E402, pylint: disable=wrong-import-position
+                    run_example)
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
 def test_operator(host):
     host.run("systemctl", "stop", *SOCKETS, "objmapper.service")
     shown = run_example(host, examples("sh")[0].replace("journalctl ", "journalctl --sync; journalctl "))
@@ -54,37 +57,11 @@ def test_varnish(host):
     """The section's commands and VCL on Debian's Varnish, as its unit runs it."""
     if not list(host.path("/usr/lib").glob("*/varnish/vmods/libvmod_objmapper.so")):
         raise tap.Skip("needs varnish, and libvarnishapi-dev of a supported version when it is built")
-    (vcl,) = examples("vcl")
-    (commands,) = (text for text in examples("sh") if "vcache" in text)
-    host.path("/etc/varnish/default.vcl").write_text(vcl)
-    host.path("/root/origin").mkdir()
-    host.path("/root/origin/page.txt").write_text("of the origin")
-    host.run("systemd-run", "--unit=origin", "python3", "-m", "http.server", "8080", "--directory", "/root/origin")
-    host.run("systemctl", "start", "objmapper-publish.socket")
-    host.ctl("put", "http://example.org/logo.png", "--meta", "content-type=image/png", input="bytes")
-    run_example(host, commands)
-
-    def shown(path):
-        url = "http://127.0.0.1:6081" + path
-        return host.run("python3", "-c", "import urllib.request as u; "
-                        f"r = u.urlopen(u.Request({url!r}, headers={{'Host': 'example.org'}})); "
-                        "print(r.headers['content-type'], r.read().decode())", check=False).stdout
-
-    wait_until(lambda: shown("/logo.png") == "image/png bytes\n")
-    wait_until(lambda: shown("/page.txt") == "text/plain of the origin\n")
-    shown("/page.txt")
-    assert "objmapper store: found " in host.run("varnishlog", "-d", "-g", "raw").stdout
-    assert re.search(r"MAIN.cache_hit +[1-9]", host.run("varnishstat", "-1").stdout)
-    wait_until(lambda: "http://example.org/page.txt" in host.ctl("ls").stdout)
-    host.run("systemctl", "stop", "origin.service")
-    host.run("systemctl", "restart", "varnish.service")
-    wait_until(lambda: shown("/logo.png") == "image/png bytes\n")
-    assert shown("/page.txt") == "text/plain of the origin\n"
-    host.run("systemctl", "stop", "varnish.service")
+    follow_varnish(host)
 
 
 def test_nginx(host):
-    """A hit, and again after each has been started anew."""
+    """The section's commands and configuration on Debian's nginx, as its unit runs it."""
     if not host.path("/usr/lib/nginx/modules/ngx_http_objmapper_module.so").exists():
         raise tap.Skip("needs nginx, nginx-dev when it is built, and curl")
     follow_nginx(host)
