@@ -516,10 +516,12 @@ def test_daemon_hangs():
 
 
 class Relay:
-    """Between a store and the readers' socket at path: answers to the first request are held until there is a second."""
+    """Between a store and the readers' socket at path: answers to the first connection that asks are held until there
+    is a second request."""
 
     def __init__(self, path, to):
         self.to, self.requests = to, 0
+        self.first = None
         self.second = threading.Event()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(path)
@@ -538,7 +540,9 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := near.recv(65536):
                 self.requests += data.count(HOST.encode())
-                if self.requests > 1:
+                if self.requests == 1:
+                    self.first = self.first or near
+                elif self.requests > 1:
                     self.second.set()
                 far.sendall(data)
             far.shutdown(socket.SHUT_WR)
@@ -546,7 +550,7 @@ class Relay:
     def answer(self, near, far):
         with contextlib.suppress(OSError):
             while data := far.recv(65536):
-                if self.requests == 1:
+                if near is self.first:
                     self.second.wait()
                 near.sendall(data)
             near.shutdown(socket.SHUT_WR)

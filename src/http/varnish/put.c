@@ -246,9 +246,15 @@ static void wait_for_answer(struct put *put) {
 /* What is asked next has what is left of the time. */
 static int allot_time(struct put *put) {
         int64_t left = get_left(put);
+        int r;
 
         if (left <= 0)
                 return -ETIMEDOUT;
+        if (!put->client) {
+                r = pool_take(put->storage->pool, &put->client);
+                if (r < 0)
+                        return r;
+        }
         objmapper_client_set_timeout(put->client, left == INT64_MAX ? atomic_load(&put->storage->timeout_usec)
                                                                     : (uint64_t) left);
         return 0;
@@ -365,9 +371,7 @@ int put_finish(struct put *put, uint64_t usec) {
                 return -EAGAIN;
 
         r = conclude(put);
-        if (r == -EAGAIN)
-                return r;
-        if (r < 0)
+        if (r < 0) /* also to ask again: an answer that is late would be before that */
                 give_client_back(put, true);
         return r;
 }
