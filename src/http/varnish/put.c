@@ -394,6 +394,8 @@ const void *put_map(struct put *put, size_t *ret_size) {
                         mapping = map_file(fd, size);
         }
         objmapper_object_free(object);
+        if (r < 0)
+                give_client_back(put, true);
 
         *ret_size = size;
         return mapping;
