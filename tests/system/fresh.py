@@ -141,6 +141,7 @@ def follow(section):
     """A section of README from a machine with nothing but objmapper."""
     root = make_root(f"{release}-systemd", "systemd-sysv", "dbus", "libpam-systemd")
     with container.Container(root=str(root), network=True) as machine:
+        machine.path("/etc/hosts").write_text("127.0.0.1 localhost\n")  # Debian's installer writes it, debootstrap does not
         clone(machine)
         check_try(machine.run("/root/objmapper/try", timeout=900).stdout)
         section(machine, "/root/objmapper")
