@@ -45,6 +45,7 @@ def cached(more="", **options):
 
 
 def keys(daemon):
+    """Those of objects that are on the disk: what was put later is listed later."""
     return daemon.ctl("ls").stdout.decode().splitlines()
 
 
@@ -129,7 +130,7 @@ def test_what_is_not_kept():
         nginx.get("/asked", Cache_Control="no-store")
         nginx.get("/last")
         wait_stored(daemon, "/last")
-        assert keys(daemon) == [HOST + "/last"], keys(daemon)
+        wait_until(lambda: keys(daemon) == [HOST + "/last"], "the last alone is listed")
 
         origin.serve["/user"] = (200, [("Cache-Control", "public, max-age=9")], b"y")
         nginx.get("/user", Authorization="Basic x")
@@ -147,7 +148,7 @@ def test_requests_with_a_body():
             nginx.request("GET", "/b", {"Transfer-Encoding": "chunked"}, chunks=[b"3\r\nabc\r\n0\r\n\r\n"])
             nginx.get("/last")
             wait_stored(daemon, "/last")
-            assert keys(daemon) == [HOST + "/last"], keys(daemon)
+            wait_until(lambda: keys(daemon) == [HOST + "/last"], "the last alone is listed")
             assert len(origin.requests) == 3
 
 
@@ -231,7 +232,7 @@ def test_origin_that_aborts():
         origin.serve = {"/whole": (200, [FRESH], b"x")}
         nginx.get("/whole")
         wait_stored(daemon, "/whole")
-        assert keys(daemon) == [HOST + "/whole"]
+        wait_until(lambda: keys(daemon) == [HOST + "/whole"], "the whole one alone is listed")
         wait_until(lambda: blob_files(daemon) == 0, "nothing left over")
 
 

@@ -604,7 +604,9 @@ def test_no_memory():
         assert varnish.stat("MAIN.n_lru_nuked") > 50
         held = holdings(varnish)
         assert held["memory"] <= 4_000_000 * 1.05 and held["objects"] < 150, held
-        wait_until(lambda: varnish.stat("MAIN.n_object") == holdings(varnish)["objects"], "those that went are counted")
+        # What Varnish's workers counted is added up when there is something to do.
+        wait_until(lambda: varnish.get("/199").body and varnish.stat("MAIN.n_object") == holdings(varnish)["objects"],
+                   "those that went are counted")
         for path, body in bodies.items():
             assert varnish.get(path).body == body
         assert len(origin.requests) == len(bodies), "what Varnish gave up is still in objmapper"
