@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "lines.h"
 #include "log.h"
 #include "macro.h"
 #include "message-ids.h"
@@ -59,7 +60,7 @@ int session_new(struct session **ret,
         assert(ret);
         assert(fd >= 0);
 
-        session = malloc(sizeof(*session) + peer->n_groups * sizeof(session->groups[0]));
+        session = lines_alloc(sizeof(*session) + peer->n_groups * sizeof(session->groups[0]));
         if (!session)
                 return -ENOMEM;
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "clock.h"
+#include "lines.h"
 #include "log.h"
 #include "macro.h"
 #include "output.h"
@@ -219,7 +220,7 @@ int worker_new(struct worker **ret, struct server *server) {
         assert(ret);
         assert(server);
 
-        worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+        worker = lines_alloc(sizeof(*worker));
         if (!worker)
                 return -ENOMEM;
 
@@ -239,8 +240,8 @@ int worker_new(struct worker **ret, struct server *server) {
         };
         worker->turns_last = &worker->turns;
 
-        worker->received = malloc(PROTO_HEAD_MAX + RECEIVE_MAX);
-        worker->copied = malloc(SEND_MAX);
+        worker->received = lines_alloc(PROTO_HEAD_MAX + RECEIVE_MAX);
+        worker->copied = lines_alloc(SEND_MAX);
         if (!worker->received || !worker->copied)
                 return -ENOMEM;
 

@@ -235,7 +235,6 @@ static void count_get(struct get *get, int r) {
                 /* The key of what is not committed yet is not known. */
                 count_hit(storage, slot, get->uri, get->uri_size, get->is_new ? NULL : get->found.key_tail,
                           get->hash, info->etag.generation, used_at(clock_usec(CLOCK_REALTIME_COARSE), info));
-                usage_add(storage->usage, info);
         }
         epoch_leave(slot);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "lines.h"
 #include "macro.h"
 #include "store.h"
 
@@ -22,7 +23,7 @@ struct overlay {
 };
 
 int overlay_new(struct overlay **ret) {
-        struct overlay *overlay = aligned_alloc(64, (sizeof(*overlay) + 63) / 64 * 64);
+        struct overlay *overlay = lines_alloc(sizeof(*overlay));
 
         if (!overlay)
                 return -ENOMEM;

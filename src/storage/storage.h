@@ -192,7 +192,8 @@ void storage_object_done(struct storage_object *object);
 #define STORAGE_GET_NOWAIT (1U << 2) /* never waits for a disk */
 
 /* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is
- * opened. Without STORAGE_GET_OPEN the body of a file is not opened. Returns 0, or
+ * opened. Without STORAGE_GET_OPEN the body of a file is not opened; with it, hits and used_usec are those that are
+ * written: to add up what is not would be to read what other threads write. Returns 0, or
  *   1                known is still right: info and metadata are filled
  *   -ENOENT          absent
  *   -ESTALE          expired and not cleared yet: info and metadata are filled
