@@ -350,8 +350,27 @@ static unsigned tell_answers(objmapper_client *client) {
         return n;
 }
 
+/* All sockets that there are, and all that will be. */
+static int watch_all(objmapper_client *client) {
+        int r = 0;
+
+        client->watches = true;
+        FOREACH_CONNECTION(connection, client) {
+                int q = connection_watch(connection);
+
+                if (q < 0)
+                        r = q;
+        }
+
+        return r;
+}
+
 static int wait_events(objmapper_client *client, struct epoll_event *events, uint64_t usec) {
         int n, msec = 0;
+
+        n = watch_all(client);
+        if (n < 0)
+                return n;
 
         if (usec > 0)
                 msec = usec >= (uint64_t) INT_MAX * USEC_PER_MSEC
@@ -465,6 +484,7 @@ int client_greet(objmapper_client *client) {
 }
 
 int objmapper_client_get_fd(objmapper_client *client) {
+        (void) watch_all(client); /* where it failed the next turn says so */
         return client->epoll_fd;
 }
 

@@ -18,6 +18,7 @@ struct objmapper_client {
         bool running; /* calls are being served: what is added now is sent at the end */
         bool woken;   /* sources may have something */
         int epoll_fd;
+        bool watches; /* the sockets are in it: somebody waits there */
         uint64_t timeout_usec;
         uint64_t now; /* of this turn */
         size_t n_calls;

@@ -187,8 +187,9 @@ void connection_requeue(struct connection *connection, struct call *call) {
 /* ---- the socket's life ---- */
 
 static void close_socket(struct connection *connection) {
-        if (connection->fd >= 0)
+        if (connection->watched)
                 (void) epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+        connection->watched = false;
         connection->fd = close_fd(connection->fd);
         connection->pipe[0] = close_fd(connection->pipe[0]);
         connection->pipe[1] = close_fd(connection->pipe[1]);
@@ -324,7 +325,6 @@ void connection_never_wait(struct connection *connection) {
 
 int connection_open(struct connection *connection) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        struct epoll_event event = { .events = EPOLLIN, .data.ptr = connection };
         objmapper_client *client = connection->client;
         _cleanup_close_ int fd = -EBADF;
         int r, size = SEND_BUFFER;
@@ -355,14 +355,16 @@ int connection_open(struct connection *connection) {
         r = fdpass_queue_new(&connection->fds);
         if (r >= 0)
                 r = make_hello(connection);
-        if (r >= 0 && epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-                r = -errno;
+        if (r >= 0) {
+                connection->fd = TAKE_FD(fd);
+                if (client->watches)
+                        r = connection_watch(connection);
+        }
         if (r < 0) {
                 close_socket(connection);
                 return client_fail(client, r, "can't connect: %s", strerror(-r));
         }
 
-        connection->fd = TAKE_FD(fd);
         connection->may_wait = false;
         if (connection == &client->connection[READER])
                 make_waiting(connection);
@@ -375,13 +377,28 @@ int connection_open(struct connection *connection) {
         return 0;
 }
 
-void connection_arm_output(struct connection *connection, bool on) {
-        struct epoll_event event = { .events = EPOLLIN | (on ? EPOLLOUT : 0), .data.ptr = connection };
+static int set_watch(struct connection *connection, int operation, bool output) {
+        struct epoll_event event = { .events = EPOLLIN | (output ? EPOLLOUT : 0), .data.ptr = connection };
 
+        return epoll_ctl(connection->client->epoll_fd, operation, connection->fd, &event) < 0 ? -errno : 0;
+}
+
+int connection_watch(struct connection *connection) {
+        int r;
+
+        if (connection->fd < 0 || connection->watched)
+                return 0;
+
+        r = set_watch(connection, EPOLL_CTL_ADD, connection->output_armed);
+        connection->watched = r >= 0;
+        return r;
+}
+
+void connection_arm_output(struct connection *connection, bool on) {
         if (connection->fd < 0 || connection->output_armed == on)
                 return;
 
-        if (epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event) == 0)
+        if (!connection->watched || set_watch(connection, EPOLL_CTL_MOD, on) >= 0)
                 connection->output_armed = on;
 }
 

@@ -35,7 +35,8 @@ struct connection {
         bool draining;      /* the daemon begins nothing more here */
         bool drained;       /* ... and has answered all that it had begun */
         bool output_broken; /* it reads nothing more; its answers may still come */
-        bool output_armed;  /* the epoll set tells when the socket takes more */
+        bool watched;       /* the epoll set has the socket */
+        bool output_armed;  /* ... and tells, as far as it has it, when the socket takes more */
         bool may_wait;      /* the socket is a blocking one, for receiving at least */
         int refusal;        /* why it is paused: of connect(2), negative; 0: it was lost */
         unsigned losses;    /* connections in a row, without an answer in between */
@@ -92,6 +93,9 @@ void connection_tend(struct connection *connection);
 /* When one of these has something to do; UINT64_MAX: never. */
 uint64_t connection_deadline(const struct connection *connection);
 void connection_add(struct connection *connection, struct call *call);
+/* Has the socket in the epoll set, from now on. Whoever waits in connection_receive() alone never comes here: the kernel
+ * then has nothing to note there for each request and answer. 0, or -ENOMEM, -ENOSPC. */
+int connection_watch(struct connection *connection);
 /* Asks epoll to tell when the socket can be written, or not to. */
 void connection_arm_output(struct connection *connection, bool on);
 

@@ -394,11 +394,12 @@ static ssize_t read_socket(struct connection *connection, bool wait) {
         ssize_t (*const read)(int, void *, size_t, struct fdpass_fds *) = wait ? fdpass_read
                                                                                : fdpass_read_now;
         struct download *download = &connection->download;
-        struct fdpass_fds fds;
+        /* Where none is to come the kernel need not look for one. */
+        bool takes_fds = connection->n_fds_expected > 0;
+        struct fdpass_fds fds, *ret_fds = takes_fds ? &fds : NULL;
         uint8_t *to;
         size_t room = 0;
         ssize_t n;
-        int r;
 
         if (connection->input_begin == connection->input_end)
                 connection->input_begin = connection->input_end = 0;
@@ -413,15 +414,14 @@ static ssize_t read_socket(struct connection *connection, bool wait) {
                 room = download_room(download, &to);
 
         if (room > 0)
-                n = read(connection->fd, to, (size_t) MIN((uint64_t) room, download->left), &fds);
+                n = read(connection->fd, to, (size_t) MIN((uint64_t) room, download->left), ret_fds);
         else
                 n = read(connection->fd, connection->input + connection->input_end, wanted_input(connection),
-                         &fds);
+                         ret_fds);
         if (n <= 0)
                 return n;
 
-        r = fdpass_queue_push(connection->fds, &fds);
-        if (r < 0)
+        if (takes_fds && fdpass_queue_push(connection->fds, &fds) < 0)
                 return -EBADMSG;
 
         if (room > 0)
@@ -479,7 +479,7 @@ static bool expects_input(const struct connection *connection) {
 }
 
 bool connection_can_wait(const struct connection *connection) {
-        return connection->may_wait && connection->state == CONNECTION_OPEN && expects_input(connection) &&
+        return connection->may_wait && connection->fd >= 0 && expects_input(connection) &&
                !may_splice(connection) && !connection_has_output(connection);
 }
 

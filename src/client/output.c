@@ -124,11 +124,11 @@ static size_t join(const struct iovec *iov, size_t n_iov, uint8_t ret[static JOI
 static ssize_t send_now(int fd, struct iovec *iov, size_t n_iov) {
         struct msghdr message = { .msg_iov = iov, .msg_iovlen = n_iov };
         uint8_t joined[JOINED_MAX];
-        size_t size = n_iov > 1 ? join(iov, n_iov, joined) : 0;
+        struct iovec one = n_iov > 1 ? (struct iovec){ joined, join(iov, n_iov, joined) } : iov[0];
 
-        for (;;) {
-                ssize_t n = size > 0 ? send(fd, joined, size, MSG_NOSIGNAL | MSG_DONTWAIT)
-                                     : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        for (;;) { /* send() is faster */
+                ssize_t n = one.iov_len > 0 ? send(fd, one.iov_base, one.iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                            : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 
                 if (n >= 0)
                         return n;

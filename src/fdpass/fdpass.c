@@ -142,9 +142,16 @@ static ssize_t read_some(int socket, void *buffer, size_t size, int flags, struc
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
         ssize_t n;
 
+        if (!ret_fds) { /* recv() is faster */
+                do
+                        n = recv(socket, buffer, size, flags);
+                while (n < 0 && errno == EINTR);
+                return n < 0 ? -errno : n;
+        }
+
         n = receive_once(socket, &message, flags, ret_fds);
         /* An empty packet of a seqpacket socket can bring descriptors, and looks like the end. */
-        if (n <= 0 && ret_fds)
+        if (n <= 0)
                 fdpass_fds_close(ret_fds);
 
         return n;

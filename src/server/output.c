@@ -10,6 +10,7 @@
 
 #include "bytes.h"
 #include "clock.h"
+#include "close-fds.h"
 #include "deliver.h"
 #include "macro.h"
 #include "session.h"
@@ -34,12 +35,17 @@ static void add_file(struct output *output) {
         output->worker->n_files++;
 }
 
-static void close_file(struct output *output, struct output_item *item) {
-        item->fd = close_fd(item->fd);
+/* The item's descriptor is about to be closed. */
+static int take_file(struct output *output, struct output_item *item) {
         output->n_files--;
         output->worker->n_files--;
         if (item->kind == OUTPUT_BYTES)
                 output->n_fds--;
+        return TAKE_FD(item->fd);
+}
+
+static void close_file(struct output *output, struct output_item *item) {
+        (void) close_fd(take_file(output, item));
 }
 
 static void chunk_return(struct worker *worker, struct output_chunk *chunk) {
@@ -453,14 +459,17 @@ void output_add_file_reply(struct session *session,
 
 /* size bytes of the first items are sent, and of those the first n_batch items' descriptors. */
 static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
+        int sent[FDPASS_MAX_FDS];
         uint64_t now_usec = 0;
+        size_t n_sent = 0;
 
         for (uint32_t i = 0; i < n_batch; i++) {
                 struct output_item *item = item_at(output, i);
 
                 if (item->kind == OUTPUT_BYTES && item->fd >= 0)
-                        close_file(output, item);
+                        sent[n_sent++] = take_file(output, item);
         }
+        close_fds(sent, n_sent);
 
         while (size > 0) {
                 struct output_item *item = item_at(output, 0);

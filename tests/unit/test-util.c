@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
 #include <pthread.h>
 
 #include "bytes.h"
 #include "clock.h"
+#include "close-fds.h"
 #include "harness.h"
 #include "log.h"
 #include "macro.h"
@@ -45,6 +47,29 @@ static void test_cleanup(void) {
         g_assert_cmpint(given, ==, -EBADF);
         g_assert_cmpint(errno, ==, 77);
         (void) close_fd(kept);
+}
+
+/* Runs, gaps and a disorder: those that are named and no other. */
+static void test_close_fds(void) {
+        int fds[12], given[] = { 0, 1, 2, 4, 6, 7, 9, 8, 11 };
+        unsigned closed = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+                fds[i] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, i == 0 ? 50 : fds[i - 1] + 1);
+                g_assert_cmpint(fds[i], >=, 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(given); i++) {
+                closed |= 1U << given[i];
+                given[i] = fds[given[i]];
+        }
+
+        close_fds(NULL, 0);
+        close_fds(given, ARRAY_SIZE(given));
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+                g_assert_true((fcntl(fds[i], F_GETFD) < 0) == (closed >> i & 1));
+                if (!(closed >> i & 1))
+                        close_fds(&fds[i], 1);
+        }
 }
 
 static void test_ratelimit(void) {
@@ -170,6 +195,7 @@ int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/util/bytes", test_bytes);
         harness_add("/util/cleanup", test_cleanup);
+        harness_add("/util/close-fds", test_close_fds);
         harness_add("/util/ratelimit", test_ratelimit);
         harness_add("/util/ratelimit-has-no-edges", test_ratelimit_has_no_edges);
         harness_add("/util/provoked-together", test_provoked_together);
