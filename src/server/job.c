@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <sys/resource.h>
 
 #include "clock.h"
 #include "macro.h"
@@ -76,7 +75,7 @@ static void *work(void *userdata) {
         struct job_pool *pool = userdata;
 
         if (pool->nice != 0)
-                (void) setpriority(PRIO_PROCESS, 0, pool->nice); /* of this thread alone */
+                thread_come_last(pool->nice, 0);
 
         (void) pthread_mutex_lock(&pool->lock);
         for (;;) {

@@ -2,10 +2,7 @@
 #include "background.h"
 
 #include <linux/ioprio.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "thread.h"
@@ -29,10 +26,7 @@ void background_rest(struct background *background, uint64_t usec) {
 static void *run(void *userdata) {
         struct background *background = userdata;
 
-        /* Of this thread alone. Where it is not allowed the rests have to do. */
-        (void) setpriority(PRIO_PROCESS, 0, 19);
-        (void) syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
-
+        thread_come_last(19, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
         background->run(background->userdata);
         return NULL;
 }

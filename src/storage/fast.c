@@ -7,10 +7,8 @@
 #include <linux/ioprio.h>
 #include <pthread.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <xxhash.h>
 
 #include "clock.h"
@@ -341,6 +339,7 @@ static void shrink(struct fast *fast) {
 static int copy_bytes(struct fast *fast, const struct job *job, int from, int to) {
         uint8_t *buffer = fast->piece;
         XXH3_state_t *hash = fast->hash;
+        unsigned n_done = 0;
 
         (void) XXH3_64bits_reset(hash);
         for (uint64_t done = 0; done < job->info.size;) {
@@ -359,6 +358,7 @@ static int copy_bytes(struct fast *fast, const struct job *job, int from, int to
                                 return -errno;
                 }
                 done += (uint64_t) n;
+                thread_give_way(&n_done, 1);
         }
 
         if (XXH3_64bits_digest(hash) != job->info.checksum) {
@@ -515,8 +515,7 @@ static void *run(void *userdata) {
         struct job *job;
 
         /* Gets of what is not copied yet come first. */
-        (void) setpriority(PRIO_PROCESS, 0, 10);
-        (void) syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
+        thread_come_last(10, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
 
         note_result(fast, fast_folder_clear(&fast->folder, &fast->stop));
         while (wait_for_work(fast, &job, &is_max_new)) {

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include "macro.h"
+#include "thread.h"
 #include "verify.h"
 
 #define PIECE_PAGES (VERIFY_PIECE / 4096) /* at most: there are no smaller pages */
@@ -54,6 +55,7 @@ static ssize_t read_piece(int fd, uint8_t *buffer, size_t size, uint64_t offset)
 static int compare(struct storage_verify *verify, int fd, uint64_t size, uint64_t checksum) {
         XXH3_state_t *hash = XXH3_createState();
         uint64_t offset = 0;
+        unsigned n_done = 0;
         int r = 0;
 
         if (!hash)
@@ -68,6 +70,7 @@ static int compare(struct storage_verify *verify, int fd, uint64_t size, uint64_
                         offset += (uint64_t) n;
                         stats_add(&verify->progress.bytes, (uint64_t) n);
                         verify_pay(verify, (uint64_t) n);
+                        thread_give_way(&n_done, 1);
                         if (verify_is_stopped(verify))
                                 r = -ECANCELED;
                 } else

@@ -1,8 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "thread.h"
 
+#include <errno.h>
+#include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "macro.h"
+
+#define WAITED_USEC_MIN 20 /* less is what a yield to nobody takes */
+#define REST_FACTOR     3
+#define REST_USEC_MAX   (5 * USEC_PER_MSEC)
+
+/* This thread came last, and could not lower its priority. */
+static __thread bool rests;
 
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata), void *userdata) {
         sigset_t all, before;
@@ -20,7 +36,29 @@ int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata),
         return -r;
 }
 
+void thread_come_last(int nice, int io_priority) {
+        rests = setpriority(PRIO_PROCESS, 0, nice) < 0; /* of this thread alone */
+        if (io_priority != 0)
+                (void) syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, io_priority);
+}
+
+/* Whoever had the processor in between wants it: he gets more of it than a fair share. */
+static void rest_after(uint64_t waited_usec) {
+        uint64_t usec = MIN(waited_usec * REST_FACTOR, REST_USEC_MAX);
+
+        if (waited_usec >= WAITED_USEC_MIN)
+                (void) clock_nanosleep(CLOCK_MONOTONIC, 0,
+                                       &(struct timespec){ .tv_nsec = (long) usec * 1000 }, NULL);
+}
+
 void thread_give_way(unsigned *n_done, unsigned every) {
-        if (++*n_done % every == 0)
-                (void) sched_yield();
+        uint64_t begin;
+
+        if (++*n_done % every != 0)
+                return;
+
+        begin = rests ? clock_usec(CLOCK_MONOTONIC) : 0;
+        (void) sched_yield();
+        if (rests)
+                rest_after(clock_usec(CLOCK_MONOTONIC) - begin);
 }

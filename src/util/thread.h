@@ -7,6 +7,10 @@
  * at most 15 bytes. *ret is the caller's to join. -EAGAIN. */
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata), void *userdata);
 
+/* This thread does what can wait. nice: as of nice(2), 1 to 19; io_priority: as of ioprio_set(2), 0: as it is. Where a
+ * filter of system calls keeps it from that, thread_give_way() has to do, and does more. */
+void thread_come_last(int nice, int io_priority);
+
 /* For long work, called after each small part of it: every so many parts, which *n_done counts from 0, another thread
  * has the processor first that waits for it. Left to themselves, schedulers let such work run for a millisecond and
  * more. */

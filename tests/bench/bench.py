@@ -220,7 +220,7 @@ SETTINGS = (
     ("InlineMax=0", "InlineMax=0\n", None),
     ("InlineMax=128K", "InlineMax=128K\n", None),
     ("LimitNOFILE=256", "", "LimitNOFILE=256"),
-    ("RestrictSUIDSGID=no", "", "RestrictSUIDSGID=no"),
+    ("RestrictSUIDSGID=yes", "", "RestrictSUIDSGID=yes"),
 )
 
 

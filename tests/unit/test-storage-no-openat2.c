@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The store where openat2() is denied, as RestrictSUIDSGID= of systemd does. */
+/* The store where openat2() is denied, as RestrictSUIDSGID= of systemd does where a unit has it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
