@@ -3,11 +3,9 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -20,6 +18,9 @@
 
 #define FOLDER_DIGITS 13
 #define NAME_DIGITS   16
+
+/* Of opened_age(): so long it is taken for granted that a path is in memory, where the kernel can't be asked. */
+#define CACHED_AGE_MAX 3
 
 static_assert(FOLDER_DIGITS + 1 + NAME_DIGITS + 1 <= BLOB_PATH_MAX, "a path fits");
 
@@ -124,11 +125,10 @@ int blobs_open(struct blobs *blobs, int dir_fd, bool no_tmpfile) {
                 return blobs->fd;
 
         blobs->is_remote = is_remote(blobs->fd);
-        if (!can_open_cached(blobs->fd)) {
-                r = opened_new(&blobs->opened);
-                if (r < 0)
-                        return r;
-        }
+        blobs->has_cached_open = can_open_cached(blobs->fd);
+        r = opened_new(&blobs->opened);
+        if (r < 0)
+                return r;
 
         needs_staging = no_tmpfile || !can_make_unnamed(blobs->fd);
         if (!needs_staging && faccessat(dir_fd, "staging", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
@@ -315,45 +315,38 @@ bool blob_parse_folder(const char *name, uint64_t *ret) {
         return parse_hex(name, FOLDER_DIGITS, ret);
 }
 
-/* Whether fd is a file of size bytes: 0, -EMSGSIZE, or what the file system says. */
-static int check_size(int fd, uint64_t size) {
-        struct stat st;
-        int n;
-
-        /* What is left to be read costs half of fstat(), a good part of a get. Nothing but a file has an answer that is
-         * more than nothing at its beginning: a FIFO has one only while somebody writes to it. */
-        if (size > 0 && size <= INT_MAX && ioctl(fd, FIONREAD, &n) >= 0 && n == (int) size)
-                return 0;
-
-        if (fstat(fd, &st) < 0)
-                return -errno;
-
-        return S_ISREG(st.st_mode) && (uint64_t) st.st_size == size ? 0 : -EMSGSIZE;
-}
-
-static int open_checked(int dir_fd, const char *path, uint64_t size, int flags, bool cached) {
-        int all = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags, r;
-        _cleanup_close_ int fd = cached ? open_cached(dir_fd, path, all) : openat(dir_fd, path, all);
+static int open_file(int dir_fd, const char *path, int flags, bool cached) {
+        int all = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags;
+        int fd = cached ? open_cached(dir_fd, path, all) : openat(dir_fd, path, all);
 
         if (fd < 0 && cached && errno == EAGAIN)
                 return -EINPROGRESS;
-        if (fd < 0)
-                return -errno;
 
-        r = check_size(fd, size);
-        return r < 0 ? r : TAKE_FD(fd);
+        return fd < 0 ? -errno : fd;
 }
 
-static int open_body(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait) {
-        bool cached = nowait && !blobs->opened;
+/* Takes fd: it is a file of size bytes, or an error that there was already, or one now. */
+static int check_file(int fd, uint64_t size) {
+        _cleanup_close_ int file = fd;
+        struct stat st;
+
+        if (fd < 0)
+                return fd;
+        if (fstat(file, &st) < 0)
+                return -errno;
+
+        return S_ISREG(st.st_mode) && (uint64_t) st.st_size == size ? TAKE_FD(file) : -EMSGSIZE;
+}
+
+static int open_body(struct blobs *blobs, uint64_t blob, bool nowait, bool cached) {
         char path[BLOB_PATH_MAX];
         int fd;
 
         blob_path(blob, path);
         if (blobs->view_fd < 0 || __atomic_load_n(&blobs->is_view_lost, __ATOMIC_RELAXED))
-                return open_checked(blobs->fd, path, size, 0, cached);
+                return open_file(blobs->fd, path, 0, cached);
 
-        fd = open_checked(blobs->view_fd, path, size, 0, cached);
+        fd = open_file(blobs->view_fd, path, 0, cached);
         if (nowait && fd == -ENOENT)
                 return -EINPROGRESS; /* to be looked into by who may wait */
         if (fd != -ENOENT || faccessat(blobs->fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
@@ -363,13 +356,18 @@ static int open_body(struct blobs *blobs, uint64_t blob, uint64_t size, bool now
 }
 
 int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait) {
+        uint64_t age = blobs->is_remote ? UINT64_MAX : opened_age(blobs->opened, blob);
         int fd;
 
-        if (nowait && (blobs->is_remote || (blobs->opened && !opened_is_recent(blobs->opened, blob))))
+        if (nowait && (blobs->is_remote || (!blobs->has_cached_open && age > CACHED_AGE_MAX)))
                 return -EINPROGRESS;
 
-        fd = open_body(blobs, blob, size, nowait);
-        if (fd >= 0 && blobs->opened)
+        fd = open_body(blobs, blob, nowait, nowait && blobs->has_cached_open && age > 0);
+        if (age == 0)
+                return fd;
+
+        fd = check_file(fd, size);
+        if (fd >= 0)
                 opened_note(blobs->opened, blob);
         return fd;
 }
@@ -380,6 +378,6 @@ int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size) {
 
         blob_path(blob, path);
         /* The owner's and root's alone; a FIFO in the file's place must not block. */
-        fd = open_checked(blobs->fd, path, size, O_NOATIME | O_NONBLOCK, false);
-        return fd == -EPERM ? open_checked(blobs->fd, path, size, O_NONBLOCK, false) : fd;
+        fd = open_file(blobs->fd, path, O_NOATIME | O_NONBLOCK, false);
+        return check_file(fd == -EPERM ? open_file(blobs->fd, path, O_NONBLOCK, false) : fd, size);
 }

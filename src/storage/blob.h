@@ -16,7 +16,8 @@ struct blobs {
         int view_fd;           /* the same, read-only, to open bodies through; -EBADF: none */
         bool is_view_lost;     /* atomic: the view is not to be used any more */
         bool is_remote;        /* opening a file asks somebody else, whatever is in memory */
-        struct opened *opened; /* where the kernel can't be asked what is in memory; or NULL */
+        struct opened *opened;
+        bool has_cached_open; /* the kernel can be asked to open only what is in memory */
         int staging_fd;    /* where files are made that can't be made without a name; -EBADF: not needed */
         uint64_t n_staged; /* atomic */
         bool is_volatile;  /* names need not outlive the machine's power: they are not synced */
@@ -68,8 +69,9 @@ bool blob_parse(const char *name, uint64_t *ret);
 bool blob_parse_folder(const char *name, uint64_t *ret);
 
 /* Opens a body of size bytes: O_RDONLY, a description of its own. Any thread. -ENOENT: there is none.
- * -EMSGSIZE: it is no file of that size. -EXDEV: it is there, but not in the view, which is to be given up.
- * nowait: -EINPROGRESS when the disk would have to be asked. */
+ * -EMSGSIZE: it is no file of that size, which is looked at when it was not within the last 16 seconds: nobody else is to
+ * write there, and looking takes a good part of what opening does. -EXDEV: it is there, but not in the view, which is to
+ * be given up. nowait: -EINPROGRESS when the disk would have to be asked. */
 int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait);
 /* The same for the store's own reading: not through the view, and it does not count as an access. */
 int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size);

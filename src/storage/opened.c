@@ -10,7 +10,6 @@
         UINT64_C(65536) /* memory only for those that are used: blobs are numbered one after the other */
 #define PERIOD_BITS 24
 #define PERIOD_USEC (16 * USEC_PER_SEC)
-#define PERIODS     4 /* that are recent */
 
 /* In each place the low 40 bits of a blob's number and the period in which it was opened. Written once in a period: the
  * place is shared by all that open it. */
@@ -42,9 +41,11 @@ void opened_note(struct opened *opened, uint64_t blob) {
                 __atomic_store_n(place, value, __ATOMIC_RELAXED);
 }
 
-bool opened_is_recent(struct opened *opened, uint64_t blob) {
+uint64_t opened_age(struct opened *opened, uint64_t blob) {
         uint64_t value = __atomic_load_n(&opened->places[blob % PLACES], __ATOMIC_RELAXED);
-        uint64_t age = pack(0, now_period()) - pack(0, value);
 
-        return value != 0 && pack(value >> PERIOD_BITS, 0) == pack(blob, 0) && age < PERIODS;
+        if (value == 0 || pack(value >> PERIOD_BITS, 0) != pack(blob, 0))
+                return UINT64_MAX;
+
+        return pack(0, now_period()) - pack(0, value);
 }
