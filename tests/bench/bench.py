@@ -32,6 +32,8 @@ import container  # noqa: E402, pylint: disable=wrong-import-position
 
 container.enter_namespaces()
 
+import contention  # noqa: E402, pylint: disable=wrong-import-position
+import lines  # noqa: E402, pylint: disable=wrong-import-position
 import report  # noqa: E402, pylint: disable=wrong-import-position
 import servers as servers_  # noqa: E402, pylint: disable=wrong-import-position
 import wire  # noqa: E402, pylint: disable=wrong-import-position
@@ -43,6 +45,8 @@ PEERS = ("memcached", "redis", "nginx")
 KIB, K64, MIB, M64 = 1 << 10, 64 << 10, 1 << 20, 64 << 20
 STOCK, LARGE = 212992, 4 << 20
 REPORT = TESTS / "bench/report"
+DESCRIPTORS = servers_.BUILD / "tests/bench/descriptors"
+COUNTING = servers_.BUILD.parent / "lines"  # lines.py
 WMEM_MAX = pathlib.Path("/proc/sys/net/core/wmem_max")
 IDLE = 10000
 
@@ -174,32 +178,66 @@ def run_large(s, results):
 # ---- two workers ----
 
 
-def run_workers(s, results):
-    """One worker and a client of its own on a core; and the same twice, on two."""
+ASKED = (("copy", KIB, ("-m", "copy")), ("fdpass", K64, ("-m", "fdpass")))
+
+
+def run_workers(s, results, extra):
+    """One worker and a client of its own on a core; and the same twice, on two. Then what the two share."""
+    extra["locks"] = {"why_not": contention.why_not(), "waits": {}}
     for round_ in range(ROUNDS):
         for n in (1, 2):
             s.objmapper.restart(f"[Server]\nWorkers={n}\n")
             warm_up(s)
-            for core, worker in enumerate(sorted(s.objmapper.workers())):
-                os.sched_setaffinity(worker, {core})
-            for who, size, options in (("copy", KIB, ("-m", "copy")), ("fdpass", K64, ("-m", "fdpass"))):
+            for who, size, options in ASKED:
                 results.setdefault(f"workers|{who}, {n}|{size}|32|{n}", []).append(ask_on_cores(s, n, size, options))
+            if round_ == 0 and not extra["locks"]["why_not"]:
+                for who, size, options in ASKED:
+                    extra["locks"]["waits"][f"{who}, {n}"] = count_waits(s, n, size, options)
             print(f"workers: round {round_ + 1}, {n}", file=sys.stderr, flush=True)
     s.objmapper.restart()
     warm_up(s)
+    extra["descriptors"] = {name: statistics.median(json.loads(subprocess.run(
+        [DESCRIPTORS, *arguments, str(MSEC)], check=True, stdout=subprocess.PIPE).stdout)["rate"] for _ in range(ROUNDS))
+        for name, arguments in (("one", ("1", "shared")), ("two", ("2", "shared")), ("two apart", ("2", "apart")))}
+    if (COUNTING / "src/daemon/objmapperd").exists():
+        extra["lines"] = {title: {name: count for name, count in result.items() if not isinstance(count, list)}
+                          for title, result in lines.measure_all(COUNTING).items()}
+
+
+def count_waits(s, n, size, options):
+    """For locks of the kernel, in 1,000 requests, by place."""
+    path = s.base / "perf.data"
+    with contention.recorded(s.objmapper.pids()[0], path):
+        answer = ask_on_cores(s, n, size, options)
+    waits = contention.read(path)
+    path.unlink()
+    return {place: n * 1000 / answer["n"] for place, n in waits.most_common()}
 
 
 def ask_on_cores(s, n, size, options):
-    """A client on each core; sessions are dealt to the workers in turn."""
+    """A client on each core, each with a worker of its own there: the one that is found to work for it."""
     pid = s.objmapper.pids()[0]
-    begin = cpu_nsec(pid)
-    clients = [subprocess.Popen(load_command("objmapper", s.objmapper, size, "-d", 32, "-t", 2 * MSEC, *options, core=core),
-                                stdout=subprocess.PIPE) for core in range(n)]
+    idle = set(s.objmapper.workers())
+    for worker in idle:
+        os.sched_setaffinity(worker, range(n))
+    begin, clients = cpu_nsec(pid), []
+    for core in range(n):
+        before = {worker: thread_nsec(pid, worker) for worker in idle}
+        clients.append(subprocess.Popen(load_command("objmapper", s.objmapper, size, "-d", 32, "-t", 4 * MSEC, *options, core=core),
+                                        stdout=subprocess.PIPE))
+        servers_.wait_for(lambda: any(thread_nsec(pid, worker) > before[worker] + 1e6 for worker in idle), "a worker")  # pylint: disable=cell-var-from-loop
+        worker = max(idle, key=lambda worker: thread_nsec(pid, worker) - before[worker])  # pylint: disable=cell-var-from-loop
+        os.sched_setaffinity(worker, {core})
+        idle.remove(worker)
     answers = [json.loads(client.communicate()[0]) for client in clients]
     took = cpu_nsec(pid) - begin
     return {"rate": sum(answer["rate"] for answer in answers), "p50": statistics.mean(answer["p50"] for answer in answers),
             "batch": max(answer["batch"] for answer in answers), "p99": max(answer["p99"] for answer in answers), "p999": max(answer["p999"] for answer in answers),
-            "server_usec": took / 1000 / sum(answer["n"] for answer in answers)}
+            "n": sum(answer["n"] for answer in answers), "server_usec": took / 1000 / sum(answer["n"] for answer in answers)}
+
+
+def thread_nsec(pid, thread):
+    return int(pathlib.Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
 
 
 def cpu_nsec(pid):
@@ -362,7 +400,7 @@ GROUPS = {
     "batch": lambda s, results, extra: run(list(batches(s)), results),
     "connections": lambda s, results, extra: run(list(connections(s)), results),
     "large": lambda s, results, extra: run_large(s, results),
-    "workers": lambda s, results, extra: run_workers(s, results),
+    "workers": lambda s, results, extra: run_workers(s, results, extra),
     "settings": lambda s, results, extra: run_settings(s, results),
     "cold": lambda s, results, extra: run_cold(s, results),
     "clients": lambda s, results, extra: run_clients(s, extra),

@@ -90,6 +90,12 @@ def claims(data):
         one, two = f.get("workers", f"{who}, 1", size, 32, 1), f.get("workers", f"{who}, 2", size, 32, 2)
         yield (f"5. two workers, {who}: requests per CPU-second of the server, to one worker's",
                one["server_usec"] / two["server_usec"], 0.85, True)
+    if "lines" in extra:
+        yield ("5. two workers, 1,000 gets: writes to lines that another thread touches, locks and calls of the allocator",
+               max(sum(one[name] for name in ("writes", "locks", "allocations")) for one in extra["lines"].values()), 0.0, False)
+    for who, waits in kernel_waits(extra):
+        if who.endswith(", 2"):
+            yield f"5. two workers, 1,000 gets, {who.partition(',')[0]}: waits for locks of the kernel", sum(waits.values()), 0.0, False
     mixed = extra["mixed"]
     yield "6. 1,000 mixed sessions, small gets: p99.9 to p50, by the client", mixed["gets"]["p999"] / mixed["gets"]["p50"], 5.0, False
     yield "6. the same, by the server", mixed["server"]["p999"] / mixed["server"]["p50"], 5.0, False
@@ -105,6 +111,10 @@ def claims(data):
            f.rate(f"large-{STOCK}", "objmapper splice, spliced on", m64), 1.0, True)
     yield ("The peers' client, redis at depth 64: to redis-benchmark",
            extra["clients"]["load"] / extra["clients"]["redis-benchmark"], 1.0, True)
+
+
+def kernel_waits(extra):
+    return extra["locks"]["waits"].items() if "locks" in extra else ()
 
 
 def table(head, rows):
@@ -143,7 +153,7 @@ TITLES = (
     (f"large-{LARGE}", "Large bodies, net.core.wmem_max of 4 MiB", "Client and server each on a core; into memory, or to "
      "/dev/null by splice (\"spliced on\"; \"sent on\": by sendfile from the passed file)."),
     (f"large-{STOCK}", "Large bodies, a stock net.core.wmem_max", "As before, with 212,992 bytes."),
-    ("workers", "Two workers", "A client on each core, depth 32; requests/s of all."),
+    ("workers", "Two workers", "A client on each core, with the worker that it was dealt to, depth 32; requests/s of all."),
     ("settings", "Settings", "One worker and its client on one core; all as shipped but for one thing. auto of 64 KiB is an open file, where InlineMax= does not say otherwise."),
     ("cold", "From the disk", "64 objects, each once, after none of them is in memory."),
 )
@@ -159,6 +169,51 @@ NOTES = """What keeps an aim from being reached, as far as it is known:
   copy and splice go in pieces of 256 KiB, so that others have their turn. An open file is not bound by either.
 - The mixed load (6): clients and workers share two processors, and a worker that has to wait for one is late.
 """
+
+
+def shared_text(data):
+    """What two workers share, and what follows from it."""
+    f, extra, text = Figures(data), data["extra"], []
+    if "lines" in extra:
+        text.append("Counted in 1,000 hot gets, in a daemon that tells what each of its threads reads and writes (tests/bench/lines.py, which is "
+                    "a test too): lines of memory that one thread writes and another touches, writes to these lines, locks that were taken, "
+                    "those of them that another thread had, calls of the allocator.\n\n" +
+                    table(("", "lines", "writes", "locks", "waits", "allocator"),
+                          [(who, one["lines"], *(f"{one[name]:.2f}" for name in ("writes", "locks", "waits", "allocations")))
+                           for who, one in extra["lines"].items()]))
+    if kernel_waits(extra):
+        text.append("Locks of the kernel that another thread had when the installed daemon wanted them, in 1,000 gets (perf, "
+                    "lock:contention_begin), and who took them:\n\n" +
+                    table(("", "waits", "most of them"), [
+                        (f"{who} {'worker' if who.endswith('1') else 'workers'}", f"{sum(waits.values()):.3f}",
+                         "; ".join(f"{place}: {n:.3f}" for place, n in list(waits.items())[:3])) for who, waits in kernel_waits(extra)]))
+    elif "locks" in extra:
+        text.append(f"Waits for locks of the kernel could not be counted here: {extra['locks']['why_not']}.\n")
+    if "descriptors" in extra:
+        one, two, apart = (extra["descriptors"][name] for name in ("one", "two", "two apart"))
+        rates = {who: 16 * f.rate("workers", f"{who}, 1", size, 32, 1) for who, size in (("copy", 1024), ("fdpass", 65536))}
+        waits = dict(kernel_waits(extra))
+        text.append(f"""What follows for 16 cores, which were not at hand:
+
+- In user space each worker writes to lines of its own, so nothing there grows with their number, unless the table above says otherwise.
+- Copies: 16 workers and their clients, each pair on a core, would come to 16 times one, {number(rates['copy'])} a second. {waits_text(waits, 'copy')}
+- Open files: each get takes the lock of the process's table of descriptors twice, to open and to close. {waits_text(waits, 'fdpass')}
+  That lock is all that was found to be waited for, and what bounds the sum: 16 times one worker are {number(rates['fdpass'])} gets a
+  second. Threads that do nothing but make and close descriptors, 32 at a time, came to {number(one)} a second alone, {number(two)} two on one table,
+  {number(apart)} two on one each: the sum is {rates['fdpass'] / two:.2f} of what two cores got through one table. So 16 workers come near to that bound,
+  and many of their gets will wait, each for about as long as another core holds the lock; beyond it, more cores give no more
+  open files. Known from the kernel's source, and too short to be waited for: each opening counts the references of the
+  folder's descriptor and of the credentials up and down, each message that carries descriptors takes one lock of all
+  Unix sockets.
+""")
+    return "\n".join(text)
+
+
+def waits_text(waits, who):
+    if f"{who}, 2" not in waits:
+        return ""
+    return (f"Two workers waited for a lock of the kernel {sum(waits[f'{who}, 2'].values()):.2f} times in 1,000 gets, "
+            f"one {sum(waits[f'{who}, 1'].values()):.2f} times.")
 
 
 def as_markdown(data):
@@ -182,6 +237,8 @@ redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. 
     for group, title, explanation in TITLES:
         if any(key.startswith(f"{group}|") for key in data["figures"]):
             text.append(f"## {title}\n\n{explanation}\n\n{group_table(data, group)}")
+        if group == "workers" and "locks" in extra:
+            text.append("## What two workers share\n\n" + shared_text(data))
     if "mixed" in extra:
         mixed = extra["mixed"]
         text.append("## 1,000 sessions of many kinds\n\n800 get objects of 1 KiB, 100 splice 1 MiB, 100 put 16 KiB, all at once, each as fast as it is "
