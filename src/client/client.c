@@ -244,10 +244,12 @@ int client_add(objmapper_client *client,
                 return client_fail(client, r, "%s: %s", proto_type_name((uint16_t) request->verb),
                                    error_meaning(r));
 
-        client->now = clock_usec(CLOCK_MONOTONIC);
+        (void) client_read_clock(client);
         r = add(client, find_connection(client, request->verb), call, reply, userdata, armed);
         if (r >= 0)
                 (void) TAKE_PTR(call);
+        else
+                client->is_timely = false;
 
         return r;
 }
@@ -303,13 +305,17 @@ int objmapper_client_submit(objmapper_client *client,
                             objmapper_request *request,
                             objmapper_reply_fn reply,
                             void *userdata) {
+        int r;
+
         if (!request || !reply)
                 return client_fail(client, -EINVAL, "a request and a function for its answer are needed");
         if (request->output >= 0)
                 return client_fail(client, -EINVAL,
                                    "a request with an output is only for objmapper_client_call()");
 
-        return client_add(client, request, reply, userdata, true);
+        r = client_add(client, request, reply, userdata, true);
+        client->is_timely = false; /* the caller may take its time */
+        return r;
 }
 
 /* ---- the loop ---- */
@@ -363,6 +369,17 @@ static int watch_all(objmapper_client *client) {
         }
 
         return r;
+}
+
+uint64_t client_read_clock(objmapper_client *client) {
+        client->now = clock_usec(CLOCK_MONOTONIC);
+        client->is_timely = true;
+        return client->now;
+}
+
+void client_look_at_clock(objmapper_client *client) {
+        if (!client->is_timely)
+                (void) client_read_clock(client);
 }
 
 static int wait_events(objmapper_client *client, struct epoll_event *events, uint64_t usec) {
@@ -426,7 +443,7 @@ int client_turn(objmapper_client *client, uint64_t usec) {
                 return -EDEADLK;
         client->running = true;
 
-        client->now = clock_usec(CLOCK_MONOTONIC);
+        client_look_at_clock(client);
         if (client->woken) {
                 client->woken = false;
                 FOREACH_CONNECTION(connection, client)
@@ -439,12 +456,13 @@ int client_turn(objmapper_client *client, uint64_t usec) {
         deadline = objmapper_client_get_deadline(client);
         usec = MIN(usec, deadline > client->now ? deadline - client->now : 0);
         waiting = find_waiting(client, usec);
+        client->is_timely = false;
         if (waiting)
                 connection_receive(waiting, true);
         else
                 n = wait_events(client, events, usec);
 
-        client->now = clock_usec(CLOCK_MONOTONIC);
+        client_look_at_clock(client);
         if (n < 0) /* the caller closed our descriptor: nothing will ever come */
                 FOREACH_CONNECTION(connection, client)
         connection_fail(connection, n, "can't wait for the daemon: %s", strerror(-n));
@@ -458,6 +476,7 @@ int client_turn(objmapper_client *client, uint64_t usec) {
         told = tell_answers(client);
         flush_all(client); /* what was submitted by those who were told, too */
 
+        client->is_timely = false; /* the caller may take its time */
         client->running = false;
         return (int) MIN(told, (unsigned) INT_MAX);
 }

@@ -20,7 +20,8 @@ struct objmapper_client {
         int epoll_fd;
         bool watches; /* the sockets are in it: somebody waits there */
         uint64_t timeout_usec;
-        uint64_t now; /* of this turn */
+        uint64_t now;   /* of this turn */
+        bool is_timely; /* nothing was waited for since then */
         size_t n_calls;
         struct call_list done;  /* answered, to be told */
         struct call_list spare; /* calls that are over, for their memory */
@@ -30,6 +31,9 @@ struct objmapper_client {
         char words[WORDS_MAX];
 };
 
+/* Has client->now be what the clock says, and returns it; the second one only when it may be old. */
+uint64_t client_read_clock(objmapper_client *client);
+void client_look_at_clock(objmapper_client *client);
 /* The words of the next objmapper_client_error(). Returns error. */
 int client_fail(objmapper_client *client, int error, const char *format, ...) _printf_(3, 4);
 /* The same: those of call, which is freed. */

@@ -8,7 +8,6 @@
 
 #include "bytes.h"
 #include "client.h"
-#include "clock.h"
 #include "connection.h"
 #include "macro.h"
 #include "plain.h"
@@ -125,7 +124,7 @@ static int take_fd(struct connection *connection, struct call *call, objmapper_o
         }
 
         r = transfer_file(fd, 0, object->body_size, call->output);
-        connection->client->now = clock_usec(CLOCK_MONOTONIC);
+        (void) client_read_clock(connection->client);
         if (r < 0)
                 call_fail_body(call, r);
 
@@ -338,7 +337,7 @@ static bool take_input(struct connection *connection) {
                         connection->input_begin += n;
                         download_take(&connection->download, p, n);
                         if (n > 0 && connection->download.kind == DOWNLOAD_OUTPUT)
-                                connection->client->now = clock_usec(CLOCK_MONOTONIC);
+                                (void) client_read_clock(connection->client);
                         if (!body_moved(connection))
                                 return false;
                         continue;
@@ -503,7 +502,7 @@ void connection_receive(struct connection *connection, bool wait) {
                         return;
                 }
 
-                connection->progress_usec = connection->client->now = clock_usec(CLOCK_MONOTONIC);
+                connection->progress_usec = client_read_clock(connection->client);
 
                 /* Bytes that are not in the buffer went to the body's own place. */
                 if (connection->input_end - connection->input_begin == before && !body_moved(connection))

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "client.h"
-#include "clock.h"
 #include "macro.h"
 
 /* ---- many gets in one call ---- */
@@ -57,7 +56,7 @@ static int ask_all(objmapper_client *client,
                    objmapper_object **objects) {
         int n_asked = 0;
 
-        client->now = clock_usec(CLOCK_MONOTONIC);
+        (void) client_read_clock(client);
         for (size_t i = 0; i < n; i++) {
                 struct place *place = &many->places[i];
                 int r = uris[i] ? client_add_get(client, uris[i], objects[i], note_answer, place)
@@ -110,6 +109,7 @@ int objmapper_get_many(objmapper_client *client,
         r = ask_all(client, many, uris, n, objects);
         while (many->n_left > 0)
                 (void) client_turn(client, UINT64_MAX);
+        client->is_timely = false; /* where none could be asked for, too */
         tell_failure(client, many);
         if (r < 0)
                 return r;

@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 
 #include "client.h"
-#include "clock.h"
 #include "connection.h"
 #include "macro.h"
 
@@ -170,7 +169,7 @@ static ssize_t send_once(struct connection *connection, bool *ret_again, bool *r
 }
 
 void connection_flush(struct connection *connection) {
-        bool again = true, from_file;
+        bool again = true, left = true, from_file;
 
         if (!connection->output_armed && !connection_has_output(connection))
                 return;
@@ -190,9 +189,9 @@ void connection_flush(struct connection *connection) {
                 n = send_once(connection, &again, &from_file);
                 if (n > 0) {
                         if (from_file)
-                                connection->client->now = clock_usec(CLOCK_MONOTONIC);
+                                (void) client_read_clock(connection->client);
                         advance(connection, (uint64_t) n);
-                        again = true;
+                        again = left = connection_has_output(connection);
                 } else if (n == -EPIPE || n == -ECONNRESET) {
                         /* Nobody reads there any more. What was answered can still be received, and then the
                          * stream's end tells. */
@@ -205,5 +204,5 @@ void connection_flush(struct connection *connection) {
                         again = false;
         }
 
-        connection_arm_output(connection, connection_has_output(connection));
+        connection_arm_output(connection, left && connection_has_output(connection));
 }

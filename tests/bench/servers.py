@@ -3,11 +3,13 @@
 
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
 import time
 
+import container
 import daemon
 import host
 
@@ -64,12 +66,15 @@ def accepts(path):
 
 
 class Process:
-    """A server of one process, or of one child, in a session of its own, as a service is: the scheduler goes by them."""
+    """A server of one process, or of one child, in a session and a cgroup of its own, as a service is: the scheduler goes by
+    the one, and each process that runs, and each wake-up, is accounted to the other."""
 
-    def __init__(self, path, command):
+    def __init__(self, path, command, cgroup):
         self.path = pathlib.Path(path)
+        cgroup.mkdir()
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, start_new_session=True)
+                                        stderr=subprocess.DEVNULL, start_new_session=True,
+                                        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text("0"))
         wait_for(lambda: accepts(self.path) or self.process.poll() is not None, command[0])
         if self.process.poll() is not None:
             raise RuntimeError(f"{command} ended with {self.process.returncode}")
@@ -117,6 +122,11 @@ class Objmapper:
     @property
     def path(self):
         return self.host.path("/run/objmapper/objmapper.sock")
+
+    def cgroup(self, name):
+        """Where that of a service of this name would be."""
+        own = re.search(r"^0::/(.*)", pathlib.Path(f"/proc/{self.pids()[0]}/cgroup").read_text(), re.MULTILINE)[1]
+        return container.cgroup2_path() / pathlib.Path(own).parent / f"{name}.service"
 
     def pids(self):
         for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
@@ -176,16 +186,18 @@ class Servers:
 
     def _start_peers(self):
         base = self.base
-        self.running["memcached"] = Process(base / "memcached.sock", [
+        self._start("memcached", base / "memcached.sock", [
             "memcached", "-u", "root", "-s", base / "memcached.sock", "-t", "1", "-m", "8192", "-I", "128m", "-c", "4096", "-R", "1000"])
         fill("memcached", base / "memcached.sock", self.files)
-        self.running["redis"] = Process(base / "redis.sock", [
+        self._start("redis", base / "redis.sock", [
             "redis-server", "--port", "0", "--unixsocket", base / "redis.sock", "--save", "", "--maxclients", "4096",
             "--dir", base, "--enable-debug-command", "no"])
         fill("redis", base / "redis.sock", self.files)
         (base / "nginx.conf").write_text(NGINX.format(base=base, files=self.files))
-        self.running["nginx"] = Process(base / "nginx.sock", [shutil.which("nginx") or "/usr/sbin/nginx", "-c", base / "nginx.conf",
-                                                              "-p", base])
+        self._start("nginx", base / "nginx.sock", [shutil.which("nginx") or "/usr/sbin/nginx", "-c", base / "nginx.conf", "-p", base])
+
+    def _start(self, name, path, command):
+        self.running[name] = Process(path, command, self.objmapper.cgroup(f"bench-{name}"))
 
     def raw(self, kind, size=None, count=1, send_buffer=None):
         """A raw server, started at its first use."""
@@ -196,5 +208,5 @@ class Servers:
                 command += [self.files / f"o{size}-", count]
                 if send_buffer:
                     command.append(send_buffer)
-            self.running[name] = Process(self.base / name, command)
+            self._start(name, self.base / name, command)
         return self.running[name]
