@@ -5,7 +5,8 @@
 objmapper is the installed daemon with its units, in a booted container, asked through libobjmapper; the others listen
 on Unix sockets, and are asked by a client that does as little as can be done. Objects and files are the same for all.
 All figures of a group are measured in turn, round by round; what is told is the median of the rounds, and ratios of
-medians. Writes OUT/report.json, OUT/report.md and OUT/*.svg (OUT: tests/bench/report), and prints the report.
+medians. Writes OUT/report.json, OUT/report.md and OUT/*.svg (OUT: tests/bench/report), and prints the report; into
+tests/bench/report, the figures of README.md and objmapper-tuning(7) too.
 
 BENCH_ROUNDS=: rounds (5). BENCH_MSEC=: time of one measurement (200). BENCH_GROUPS=: those that are measured; what the
 report has of the others stays."""
@@ -439,6 +440,7 @@ def main():
     report.write(out, data)
     if report.is_whole(data) and out == REPORT:
         report.write_readme(TESTS.parent / "README.md", data)
+        report.write_tuning(TESTS.parent / "man/objmapper-tuning.7.rst", data)
     print(report.as_markdown(data))
 
 

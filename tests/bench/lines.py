@@ -36,7 +36,7 @@ TRIES = 8
 SHOWN = 8  # kinds of lines
 USER = pwd.getpwuid(os.geteuid()).pw_name
 RULES = (f'[Namespace all]\nPrefix=""\nReadUsers={USER}\nPublishUsers={USER}\n', "")
-AS_INSTALLED = ("", "LINES_NO_OPENAT2")
+WITHOUT_OPENAT2 = ("", "LINES_NO_OPENAT2")
 LIMITED = (("writes", "writes to shared lines"), ("locks", "locks"), ("allocations", "calls of the allocator"))
 
 
@@ -63,7 +63,7 @@ CASES = (
     Case("copy 1 KiB, depth 32", "small", wire.OP_COPY, 32),
     Case("copy 1 KiB, depth 32, with rules", "small", wire.OP_COPY, 32, RULES),
     Case("fdpass 64 KiB, depth 32", "large", wire.OP_FDPASS, 32),
-    Case("fdpass 64 KiB, depth 32, without openat2()", "large", wire.OP_FDPASS, 32, AS_INSTALLED),
+    Case("fdpass 64 KiB, depth 32, without openat2()", "large", wire.OP_FDPASS, 32, WITHOUT_OPENAT2),
     Case("copy 64 KiB, depth 1", "large", wire.OP_COPY, 1),
     Case("splice 64 KiB, depth 1", "large", wire.OP_SPLICE, 1),
 )

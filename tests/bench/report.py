@@ -4,6 +4,7 @@
 import json
 import re
 import statistics
+import textwrap
 
 import svg
 
@@ -291,7 +292,7 @@ def merge(folder, data):
 
 
 def is_whole(data):
-    return {"trip", "depth", "batch", "workers", f"large-{STOCK}"} <= {key.split("|")[0] for key in data["figures"]} and \
+    return {"trip", "depth", "batch", "workers", "settings", f"large-{STOCK}"} <= {key.split("|")[0] for key in data["figures"]} and \
         {"mixed", "idle", "clients"} <= set(data["extra"])
 
 
@@ -301,6 +302,65 @@ def write_readme(path, data):
     text = re.sub(r"(<!-- measured:.*? -->\n).*?(<!-- end -->)", lambda match: match[1] + table(("what", "ratio"), rows) + match[2],
                   path.read_text(), flags=re.DOTALL)
     path.write_text(text)
+
+
+def tuning(data):
+    """(name, text) of what objmapper-tuning(7) has of the figures."""
+    f = Figures(data)
+    k, k64, m64, stock, large = 1024, 65536, 64 << 20, f"large-{STOCK}", f"large-{LARGE}"
+
+    def many(who, size):
+        return f.rate("depth", f"objmapper {who}", size, 64) / f.rate("trip", f"objmapper {who}", size)
+
+    def batch(mode, size):
+        return f.rate("batch", f"{mode}, objmapper_get_many()", size, 64) / f.rate("batch", f"{mode}, submitted one by one", size, 64)
+
+    def large_ratio(of, to):
+        return f.rate(*of, m64) / f.rate(*to, m64)
+
+    def each_of_two(who, size):
+        return f.get("workers", f"{who}, 1", size, 32, 1)["server_usec"] / f.get("workers", f"{who}, 2", size, 32, 2)["server_usec"]
+
+    def setting(name, *what, of="steady"):
+        return f.get("settings", f"{name}: {what[0]}", *what[1:])[of] / f.get("settings", f"as shipped: {what[0]}", *what[1:])[of]
+
+    yield "batch", (f"64 at once by one call, to one after the other: {many('copy', k):.2f} times as many copies of 1 KiB a second, "
+                    f"{many('fdpass', k64):.2f} times as many open files of 64 KiB. To 64 that are submitted one by one and are in flight "
+                    f"together: {batch('copy', k):.2f} and {batch('fdpass', k64):.2f} times.")
+    yield "mode", (f"64 MiB at a stock **net.core.wmem_max**: into memory from the passed file at "
+                   f"{large_ratio((stock, 'objmapper fdpass, read'), (stock, 'objmapper copy')):.2f} times the rate of a copy on the socket; "
+                   f"passed on from it at {large_ratio((stock, 'objmapper fdpass, sent on'), (stock, 'objmapper splice, spliced on')):.2f} "
+                   "times that of a splice on the socket.")
+    yield "wmem", (f"How much that helps depends on the kernel and on who receives. Measured, 64 MiB come at "
+                   f"{large_ratio((large, 'objmapper copy'), (stock, 'objmapper copy')):.2f} times the rate of the stock limit as a copy, at "
+                   f"{large_ratio((large, 'objmapper splice, spliced on'), (stock, 'objmapper splice, spliced on')):.2f} times spliced. "
+                   "What comes as an open file does not depend on it.")
+    waits = dict(kernel_waits(data["extra"]))
+    yield "workers", (f"In one second of processor time, each of two workers on two processors answers {each_of_two('copy', k):.2f} times as many "
+                      f"gets of 1 KiB, and {each_of_two('fdpass', k64):.2f} times as many of open files, as one that is alone." +
+                      (f" In 1,000 gets, a worker found a lock of the kernel taken {sum(waits['copy, 2'].values()):.2f} and "
+                       f"{sum(waits['fdpass, 2'].values()):.2f} times." if waits else ""))
+    yield "inline", (f"Bodies of 64 KiB, 32 at once, with ``InlineMax=128K``: at {setting('InlineMax=128K', 'auto', k64, 32):.2f} times the rate of "
+                     "open files that are closed unread. Reading them whole, open files come at "
+                     f"{f.rate('depth', 'objmapper fdpass, read', k64, 32) / f.rate('depth', 'objmapper fdpass', k64, 32):.2f} times that rate.")
+    yield "cache", (f"With ``CacheSize=0``: {setting('CacheSize=0', 'auto', k, 64):.2f} times as many copies of 1 KiB a second, 64 at once, and "
+                    f"{setting('CacheSize=0', 'fdpass', k64, 128):.2f} times as many open files, 128 at once, all of them in the page cache.")
+    yield "nofile", (f"32 sessions that ask for 32 files each at once, with ``LimitNOFILE=256``: "
+                     f"{setting('LimitNOFILE=256', 'fdpass', k64, 32, 32):.2f} times the rate.")
+    yield "confinement", (f"Open files, 128 at once: {setting('RestrictSUIDSGID=yes', 'fdpass', k64, 128):.2f} times the rate, at "
+                          f"{setting('RestrictSUIDSGID=yes', 'fdpass', k64, 128, of='server_usec'):.2f} times the daemon's processor time for "
+                          "each.")
+
+
+def write_tuning(path, data):
+    """The figures of the manual page, each where its name is."""
+    page = path.read_text()
+    for name, text in tuning(data):
+        lines = "\n".join(textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False))
+        page, n = re.subn(rf"(\.\. measured: {name}\n\n).*?(\n\.\. end\n)", lambda match: f"{match[1]}{lines}\n{match[2]}",  # pylint: disable=cell-var-from-loop
+                          page, flags=re.DOTALL)
+        assert n == 1, f"{path} has no place for {name}"
+    path.write_text(page)
 
 
 def write(folder, data):
