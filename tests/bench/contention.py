@@ -8,8 +8,9 @@ import shutil
 import subprocess
 
 EVENT = "lock:contention_begin"
-LOCKING = re.compile(r".*(spin_lock|read_lock|write_lock|mutex|rwsem|down_|slowpath).*")
+LOCKING = re.compile(r".*(spin_lock|read_lock|write_lock|mutex|rwsem|down_|slowpath|trace_contention).*")
 INTERRUPT = ("sysvec_", "asm_")
+SCHEDULER = re.compile(r"__schedule|schedule|try_to_wake_up|ttwu_.*|sched_.*|.*rq_lock.*|finish_task_switch.*")
 SYSTEM_CALL = re.compile(r"__(?:x64|arm64)_sys_(.*)")
 
 
@@ -42,18 +43,19 @@ def ask(recorder, command):
 
 
 def read(path):
-    """How often, by place: who takes the lock, and for which system call."""
+    """How often, by place: who takes the lock, and for which system call. The locks of the scheduler, and of what comes in
+    between, are left out: they are waited for by what else runs."""
     said = subprocess.run(["perf", "script", "-i", path, "-F", "event,ip,sym"], check=True, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True).stdout
     stacks = (re.findall(r"^\s+[0-9a-f]+ (\S+)", block, re.MULTILINE) for block in said.split("\n\n"))
-    return collections.Counter(place_of(stack) for stack in stacks if stack)
+    places = (place_of(stack) for stack in stacks if stack)
+    return collections.Counter(place for place in places if place)
 
 
 def place_of(stack):
-    """Of functions, the innermost first."""
+    """Of functions, the innermost first. None: the scheduler, or what interrupted the process."""
     taker = next((name for name in stack if not LOCKING.fullmatch(name)), "?")
-    for name in stack:
-        match = SYSTEM_CALL.fullmatch(name)
-        if match or name.startswith(INTERRUPT):
-            return f"{taker} of {match[1] if match else 'an interrupt'}"
-    return taker
+    if SCHEDULER.fullmatch(taker) or any(name.startswith(INTERRUPT) for name in stack):
+        return None
+    call = next((match[1] for match in map(SYSTEM_CALL.fullmatch, stack) if match), None)
+    return f"{taker} of {call}" if call else taker

@@ -93,10 +93,10 @@ def claims(data):
                one["server_usec"] / two["server_usec"], 0.85, True)
     if "lines" in extra:
         yield ("5. two workers, 1,000 gets: writes to lines that another thread touches, locks and calls of the allocator",
-               max(sum(one[name] for name in ("writes", "locks", "allocations")) for one in extra["lines"].values()), 0.0, False)
+               round(max(sum(one[name] for name in ("writes", "locks", "allocations")) for one in extra["lines"].values()), 2), 0.0, False)
     for who, waits in kernel_waits(extra):
         if who.endswith(", 2"):
-            yield f"5. two workers, 1,000 gets, {who.partition(',')[0]}: waits for locks of the kernel", sum(waits.values()), 0.0, False
+            yield f"5. two workers, 1,000 gets, {who.partition(',')[0]}: waits for locks of the kernel", round(sum(waits.values()), 2), 0.0, False
     mixed = extra["mixed"]
     yield "6. 1,000 mixed sessions, small gets: p99.9 to p50, by the client", mixed["gets"]["p999"] / mixed["gets"]["p50"], 5.0, False
     yield "6. the same, by the server", mixed["server"]["p999"] / mixed["server"]["p50"], 5.0, False
@@ -168,6 +168,8 @@ NOTES = """What keeps an aim from being reached, as far as it is known:
 - Small objects (3): the daemon and the library do more for a get than count its bytes, as the clients of the others do.
 - Large bodies on the socket (4): a copy is read into a buffer and then sent, where the raw loop sends from a mapping;
   copy and splice go in pieces of 256 KiB, so that others have their turn. An open file is not bound by either.
+- Two workers that open files (5) have one table of descriptors, of which one at a time takes or gives back a number; *What
+  two workers share* has what follows.
 - The mixed load (6): clients and workers share two processors, and a worker that has to wait for one is late.
 """
 
@@ -184,28 +186,30 @@ def shared_text(data):
                            for who, one in extra["lines"].items()]))
     if kernel_waits(extra):
         text.append("Locks of the kernel that another thread had when the installed daemon wanted them, in 1,000 gets (perf, "
-                    "lock:contention_begin), and who took them:\n\n" +
+                    "lock:contention_begin; without those of the scheduler, and of interrupts), and who took them:\n\n" +
                     table(("", "waits", "most of them"), [
                         (f"{who} {'worker' if who.endswith('1') else 'workers'}", f"{sum(waits.values()):.3f}",
                          "; ".join(f"{place}: {n:.3f}" for place, n in list(waits.items())[:3])) for who, waits in kernel_waits(extra)]))
     elif "locks" in extra:
         text.append(f"Waits for locks of the kernel could not be counted here: {extra['locks']['why_not']}.\n")
     if "descriptors" in extra:
-        one, two, apart = (extra["descriptors"][name] for name in ("one", "two", "two apart"))
-        rates = {who: 16 * f.rate("workers", f"{who}, 1", size, 32, 1) for who, size in (("copy", 1024), ("fdpass", 65536))}
+        one, two, apart = (" to ".join(map(number, extra["descriptors"][name])) for name in ("one", "two", "two apart"))
+        least = extra["descriptors"]["two"][0]
+        copy, fdpass = (f.rate("workers", f"{who}, 1", size, 32, 1) for who, size in (("copy", 1024), ("fdpass", 65536)))
         waits = dict(kernel_waits(extra))
         text.append(f"""What follows for 16 cores, which were not at hand:
 
-- In user space each worker writes to lines of its own, so nothing there grows with their number, unless the table above says otherwise.
-- Copies: 16 workers and their clients, each pair on a core, would come to 16 times one, {number(rates['copy'])} a second. {waits_text(waits, 'copy')}
-- Open files: each get takes the lock of the process's table of descriptors twice, to open and to close. {waits_text(waits, 'fdpass')}
-  That lock is all that was found to be waited for, and what bounds the sum: 16 times one worker are {number(rates['fdpass'])} gets a
-  second. Threads that do nothing but make and close descriptors, 32 at a time, came to {number(one)} a second alone, {number(two)} two on one table,
-  {number(apart)} two on one each: the sum is {rates['fdpass'] / two:.2f} of what two cores got through one table. So 16 workers come near to that bound,
-  and many of their gets will wait, each for about as long as another core holds the lock; beyond it, more cores give no more
-  open files. Known from the kernel's source, and too short to be waited for: each opening counts the references of the
-  folder's descriptor and of the credentials up and down, each message that carries descriptors takes one lock of all
-  Unix sockets.
+- In user space each worker writes to lines of its own, as far as the first table says 0: there, 16 workers hold up each other no more than two.
+- Copies: {waits_text(waits, 'copy')}So 16 workers, each with its clients on its core, are expected to come to about 16 times one: {number(16 * copy)} a second.
+- Open files: {waits_text(waits, 'fdpass')}It is the lock of the process's table of descriptors, taken to open and to close each file.
+  It bounds what one process can do: threads that do nothing but make descriptors and close them, 32 at a time, came to
+  {one} a second alone, two of them to {two} with one table, and to {apart} with one each. The least
+  of that is when the lock goes to and fro between the cores all the time, as it does when more than two want it: {number(least)} a second are what
+  {least / fdpass:.0f} workers come to at the rate of one, {number(fdpass)}. More workers are not expected to open more files than that, and
+  before they are that many they wait: n workers n - 1 times as often as two.
+- The same opening also counts references of the folder's descriptor and of the credentials up and down, which all threads
+  share, and a message with descriptors takes one lock of all Unix sockets (known from the kernel's source). With two
+  workers none of it was found to be waited for.
 """)
     return "\n".join(text)
 
@@ -213,8 +217,8 @@ def shared_text(data):
 def waits_text(waits, who):
     if f"{who}, 2" not in waits:
         return ""
-    return (f"Two workers waited for a lock of the kernel {sum(waits[f'{who}, 2'].values()):.2f} times in 1,000 gets, "
-            f"one {sum(waits[f'{who}, 1'].values()):.2f} times.")
+    one, two = (sum(waits[f"{who}, {n}"].values()) for n in (1, 2))
+    return f"two workers waited for a lock of the kernel {two:.2f} times in 1,000 gets, one {one:.2f} times. "
 
 
 def as_markdown(data):
