@@ -225,7 +225,14 @@ static int add(objmapper_client *client,
         connection_add(connection, call);
         client->n_calls++;
 
-        if (armed && !client->running && connection_has_output(connection))
+        if (!armed || client->running)
+                return 0;
+
+        /* One alone goes at once, and the caller's loop hears of its answer next; of those behind it, that they can be
+         * sent together. */
+        if (connection_is_idle(connection))
+                connection_flush(connection);
+        else if (connection_has_output(connection))
                 connection_arm_output(connection, true);
 
         return 0;
@@ -420,24 +427,39 @@ static void flush_all(objmapper_client *client) {
         connection_flush(connection);
 }
 
-/* The connection that can be waited for by receiving from it: nothing else is to be heard of in the meantime. NULL:
- * there is none. */
-static struct connection *find_waiting(objmapper_client *client, uint64_t usec) {
+/* The connection that is the only one that something can be heard of; NULL: there is none. */
+static struct connection *find_only(objmapper_client *client) {
         struct connection *reader = &client->connection[READER], *publisher = &client->connection[PUBLISHER];
 
-        if (usec < CONNECTION_WAIT_USEC || !connection_can_wait(reader) || !TAILQ_EMPTY(&reader->parked) ||
-            publisher->state != CONNECTION_CLOSED)
+        if (reader->fd < 0 || !TAILQ_EMPTY(&reader->parked) || publisher->state != CONNECTION_CLOSED)
                 return NULL;
 
         return reader;
 }
 
-int client_turn(objmapper_client *client, uint64_t usec) {
+/* Receives what there is, or comes within usec. */
+static void receive_some(objmapper_client *client, uint64_t usec) {
+        struct connection *only = find_only(client);
         struct epoll_event events[EVENTS_MAX];
-        struct connection *waiting;
+        int n;
+
+        /* Its socket is asked, or waited for, without epoll in between. */
+        if (only && (usec == 0 || (usec >= CONNECTION_WAIT_USEC && connection_can_wait(only)))) {
+                connection_receive(only, usec > 0);
+                return;
+        }
+
+        n = wait_events(client, events, usec);
+        client_look_at_clock(client);
+        if (n < 0) /* the caller closed our descriptor: nothing will ever come */
+                FOREACH_CONNECTION(connection, client)
+        connection_fail(connection, n, "can't wait for the daemon: %s", strerror(-n));
+        serve(events, n);
+}
+
+int client_turn(objmapper_client *client, uint64_t usec) {
         uint64_t deadline;
         unsigned told;
-        int n = 0;
 
         if (client->running)
                 return -EDEADLK;
@@ -455,18 +477,9 @@ int client_turn(objmapper_client *client, uint64_t usec) {
 
         deadline = objmapper_client_get_deadline(client);
         usec = MIN(usec, deadline > client->now ? deadline - client->now : 0);
-        waiting = find_waiting(client, usec);
-        client->is_timely = false;
-        if (waiting)
-                connection_receive(waiting, true);
-        else
-                n = wait_events(client, events, usec);
-
+        client->is_timely = usec == 0;
+        receive_some(client, usec);
         client_look_at_clock(client);
-        if (n < 0) /* the caller closed our descriptor: nothing will ever come */
-                FOREACH_CONNECTION(connection, client)
-        connection_fail(connection, n, "can't wait for the daemon: %s", strerror(-n));
-        serve(events, n);
         FOREACH_CONNECTION(connection, client) {
                 /* Not before: a caller that was away for long finds the answers that came meanwhile. */
                 connection_end_overdue(connection);

@@ -563,8 +563,7 @@ void connection_tend(struct connection *connection) {
         bool due;
 
         /* Everything is answered here, and nothing more will be begun. */
-        if (connection->draining && connection->state == CONNECTION_OPEN &&
-            connection->n_free == connection->depth)
+        if (connection->draining && connection_is_idle(connection))
                 connection_lost(connection);
 
         due = connection->state == CONNECTION_CLOSED ||

@@ -124,6 +124,8 @@ void connection_unpark(struct connection *connection, struct call *call);
 /* All sources that are not descriptors may have something. */
 void connection_wake_sources(struct connection *connection);
 bool connection_has_output(const struct connection *connection);
+/* Whether it is open and nothing but what waits is under way. */
+bool connection_is_idle(const struct connection *connection);
 
 /* ---- input.c ---- */
 

@@ -31,6 +31,10 @@ bool connection_has_output(const struct connection *connection) {
                next_waiting(connection);
 }
 
+bool connection_is_idle(const struct connection *connection) {
+        return connection->state == CONNECTION_OPEN && connection->n_free == connection->depth;
+}
+
 static void park(struct connection *connection, struct call *call) {
         struct epoll_event event = { .events = EPOLLIN, .data.ptr = call };
 

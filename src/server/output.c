@@ -605,6 +605,8 @@ static ssize_t send_some(struct session *session) {
                 if (item->kind == OUTPUT_SPLICE ||
                     (item->kind == OUTPUT_BYTES && item->fd >= 0 && n_fds == allowed))
                         break;
+                if (item->kind == OUTPUT_COPY && session->worker->small_first)
+                        break;
 
                 if (n_iov > 0 && item->kind != OUTPUT_COPY &&
                     (uint8_t *) iov[n_iov - 1].iov_base + iov[n_iov - 1].iov_len == item->p)
@@ -667,7 +669,8 @@ int output_flush(struct session *session) {
                 struct output_item *item = item_at(output, 0);
                 ssize_t n;
 
-                if (worker->may_send == 0)
+                if (worker->may_send == 0 ||
+                    (worker->small_first && (item->kind == OUTPUT_COPY || item->kind == OUTPUT_SPLICE)))
                         return 1;
 
                 if (item->kind == OUTPUT_SPLICE) {

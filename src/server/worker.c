@@ -165,6 +165,9 @@ void worker_run_once(struct worker *worker, int timeout_msec) {
 
         worker->now_usec = clock_usec(CLOCK_MONOTONIC);
 
+        /* A small answer takes microseconds, a piece of a file hundreds of them: of many who are heard of at once, those
+         * with small answers do not wait for the others. */
+        worker->small_first = n > 1 || worker->turns;
         for (int i = 0; i < n; i++) {
                 struct session *session = events[i].data.ptr;
 
@@ -176,6 +179,7 @@ void worker_run_once(struct worker *worker, int timeout_msec) {
                         session_turn(session, events[i].events);
         }
 
+        worker->small_first = false;
         if (worker->turns)
                 run_turns(worker);
         if (worker->dead)

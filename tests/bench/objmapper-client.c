@@ -136,7 +136,8 @@ static void submit(struct session *session, struct names *names) {
 
 static void ask(struct session *session, struct names *names) {
         submit(session, names);
-        (void) objmapper_client_process(session->client);
+        if (session->load->depth > 1) /* one alone is under way already */
+                (void) objmapper_client_process(session->client);
 }
 
 static void run_many(struct load *load, struct names *names) {
