@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cleanup.h"
 #include "macro.h"
@@ -12,17 +13,45 @@
 #include "transfer.h"
 
 #define FIRST_ALLOCATION (UINT64_C(1) << 20)
+#define LARGE_MIN        (UINT64_C(4) << 20)
+#define LARGE_MAX        (UINT64_C(256) << 20)
+#define LARGE_PAGE       ((size_t) 2 << 20)
+
+static bool take_spare(struct download *download, objmapper_object *object, size_t wanted) {
+        if (!object || !object->spare || object->data_allocated < wanted)
+                return false;
+
+        download->data = TAKE_PTR(object->spare);
+        download->allocated = object->data_allocated;
+        object->data_allocated = 0;
+        return true;
+}
+
+/* For a large body, in large pages where the kernel has them: many small ones cost more, to be there and to be written
+ * to, than it does to receive the bytes. They are there when they are written to. */
+static bool take_large(struct download *download, size_t wanted) {
+        size_t size = (wanted + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
+
+        download->data = aligned_alloc(LARGE_PAGE, size);
+        if (!download->data)
+                return false;
+
+        download->allocated = size;
+        (void) madvise(download->data, size, MADV_HUGEPAGE);
+        return true;
+}
 
 /* A body may be announced that never comes: memory grows with what comes, unless it is there already. */
 static void take_memory(struct download *download, objmapper_object *object) {
-        size_t wanted = download->size == 0 ? 1 : (size_t) MIN(download->size, FIRST_ALLOCATION);
+        size_t wanted = (size_t) MIN(download->size, LARGE_MAX);
 
-        if (object && object->spare && object->data_allocated >= wanted) {
-                download->data = TAKE_PTR(object->spare);
-                download->allocated = object->data_allocated;
-                object->data_allocated = 0;
+        if (download->size >= LARGE_MIN &&
+            (take_spare(download, object, wanted) || take_large(download, wanted)))
                 return;
-        }
+
+        wanted = download->size == 0 ? 1 : (size_t) MIN(download->size, FIRST_ALLOCATION);
+        if (take_spare(download, object, wanted))
+                return;
 
         download->data = malloc(wanted);
         download->allocated = wanted;
@@ -58,6 +87,7 @@ void download_begin(struct download *download,
         }
         case DOWNLOAD_OUTPUT:
                 download->fd = output;
+                download->raises = raises_sigpipe(output);
                 break;
         }
 }
@@ -148,7 +178,7 @@ void download_take_pipe(struct download *download, int pipe, size_t n) {
         assert(download->kind == DOWNLOAD_MEMFD || download->kind == DOWNLOAD_OUTPUT);
 
         download->left -= n;
-        r = transfer_pipe(pipe, n, download->fd);
+        r = transfer_pipe(pipe, n, download->fd, download->raises);
         if (r < 0)
                 download_drop(download, r);
 }

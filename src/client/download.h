@@ -24,7 +24,8 @@ struct download {
         uint64_t size;
         uint8_t *data;
         size_t used, allocated;
-        int fd; /* the memfd, owned, or the output, borrowed */
+        int fd;      /* the memfd, owned, or the output, borrowed */
+        bool raises; /* as of raises_sigpipe(fd) */
 };
 
 /* Prepares for size bytes; output: for DOWNLOAD_OUTPUT; object: whose it will be, NULL: nobody's: what memory it has

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #define INPUT_SIZE   CONNECTION_INPUT_SIZE
 #define ROUNDS_MAX   64                  /* reads in one turn */
 #define SPLICE_MAX   ((size_t) 1 << 20)  /* bytes of one splice, and of the pipe where that is allowed */
+#define YIELDS_MAX   30                  /* about 20 µs: less than it takes to be woken */
 #define UNWANTED_MAX (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
 
 static struct call *find_call(const struct connection *connection, uint64_t id) {
@@ -438,8 +440,25 @@ static bool may_splice(const struct connection *connection) {
                (connection->download.kind == DOWNLOAD_MEMFD || connection->download.kind == DOWNLOAD_OUTPUT);
 }
 
+/* Moves what came of the body. The daemon has the processor first if it wants it, and then the next piece is often
+ * there: to go to sleep for each, and be woken, costs both of them more than a piece. */
+static ssize_t fill_pipe(struct connection *connection, size_t size, bool wait) {
+        const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+
+        for (unsigned i = 0; wait && i < YIELDS_MAX; i++) {
+                ssize_t n = splice(connection->fd, NULL, connection->pipe[1], NULL, size, flags);
+
+                if (n >= 0 || errno != EAGAIN)
+                        return n;
+                (void) sched_yield();
+        }
+
+        return splice(connection->fd, NULL, connection->pipe[1], NULL, size,
+                      wait ? flags & ~(unsigned) SPLICE_F_NONBLOCK : flags);
+}
+
 /* As read_socket(), through a pipe. */
-static ssize_t splice_socket(struct connection *connection) {
+static ssize_t splice_socket(struct connection *connection, bool wait) {
         struct download *download = &connection->download;
         ssize_t n;
 
@@ -452,8 +471,7 @@ static ssize_t splice_socket(struct connection *connection) {
                 (void) fcntl(connection->pipe[1], F_SETPIPE_SZ, (int) SPLICE_MAX);
         }
 
-        n = splice(connection->fd, NULL, connection->pipe[1], NULL,
-                   (size_t) MIN((uint64_t) SPLICE_MAX, download->left), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        n = fill_pipe(connection, (size_t) MIN((uint64_t) SPLICE_MAX, download->left), wait);
         if (n < 0 && errno == EINVAL) {
                 connection->no_splice = true;
                 return -EINTR;
@@ -479,14 +497,15 @@ static bool expects_input(const struct connection *connection) {
 
 bool connection_can_wait(const struct connection *connection) {
         return connection->may_wait && connection->fd >= 0 && expects_input(connection) &&
-               !may_splice(connection) && !connection_has_output(connection);
+               !connection_has_output(connection);
 }
 
 void connection_receive(struct connection *connection, bool wait) {
         for (unsigned round = 0; round < ROUNDS_MAX && connection->fd >= 0; round++) {
                 size_t before = connection->input_end - connection->input_begin;
-                ssize_t n = may_splice(connection) ? splice_socket(connection)
-                                                   : read_socket(connection, wait && round == 0);
+                bool waits = wait && round == 0;
+                ssize_t n = may_splice(connection) ? splice_socket(connection, waits)
+                                                   : read_socket(connection, waits);
 
                 if (n == -EINTR)
                         continue;

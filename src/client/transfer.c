@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "cleanup.h"
@@ -52,6 +53,12 @@ void sigpipe_guard_end(struct sigpipe_guard *guard) {
                 ;
         (void) pthread_sigmask(SIG_SETMASK, &guard->before, NULL);
         errno = saved;
+}
+
+bool raises_sigpipe(int fd) {
+        struct stat st;
+
+        return fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
 }
 
 int transfer_memory(const void *data, size_t size, int fd) {
@@ -116,10 +123,10 @@ int transfer_file(int from, uint64_t offset, uint64_t size, int fd) {
         return 0;
 }
 
-int transfer_pipe(int pipe, size_t size, int fd) {
+int transfer_pipe(int pipe, size_t size, int fd, bool raises) {
         bool spliced = true;
 
-        SIGPIPE_GUARD;
+        SIGPIPE_GUARD_IF(raises);
 
         while (size > 0) {
                 uint8_t buffer[BUFFER_SIZE];

@@ -20,9 +20,16 @@ struct sigpipe_guard {
 void sigpipe_guard_begin(struct sigpipe_guard *guard);
 void sigpipe_guard_end(struct sigpipe_guard *guard);
 
-#define SIGPIPE_GUARD                                                                    \
-        __attribute__((cleanup(sigpipe_guard_end))) struct sigpipe_guard _sigpipe_guard; \
+#define SIGPIPE_GUARD SIGPIPE_GUARD_IF(true)
+
+/* Where it is known already whether one can be raised: the guard is four system calls. */
+#define SIGPIPE_GUARD_IF(wanted)                                                              \
+        __attribute__((cleanup(sigpipe_guard_end))) struct sigpipe_guard _sigpipe_guard = {}; \
+        if (wanted)                                                                           \
         sigpipe_guard_begin(&_sigpipe_guard)
+
+/* Whether writing to fd can raise it. */
+bool raises_sigpipe(int fd);
 
 /* Writes all of data to fd at its position. 0, or an errno of write(2). */
 int transfer_memory(const void *data, size_t size, int fd);
@@ -31,9 +38,9 @@ int transfer_memory(const void *data, size_t size, int fd);
  * or an errno of reading or writing. */
 int transfer_file(int from, uint64_t offset, uint64_t size, int fd);
 
-/* Writes size bytes, which are in pipe, to fd at its position. 0, or an errno of writing: the pipe may still
- * hold bytes then. */
-int transfer_pipe(int pipe, size_t size, int fd);
+/* Writes size bytes, which are in pipe, to fd at its position; raises: as of raises_sigpipe(fd). 0, or an errno of
+ * writing: the pipe may still hold bytes then. */
+int transfer_pipe(int pipe, size_t size, int fd, bool raises);
 
 /* A new memfd that can be written: -EMFILE, -ENFILE, -ENOMEM. */
 int memfd_new(void);

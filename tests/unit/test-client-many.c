@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Many gets in one call, and objects whose memory is used again. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "client-harness.h"
 
@@ -162,11 +165,80 @@ static void test_nobody_there(void) {
         objmapper_client_close(client);
 }
 
+#define LARGE ((size_t) 5 << 20)
+
+static char *large_body(char c, size_t size) {
+        char *body = g_strnfill(size, c);
+
+        body[size / 2] = 'm';
+        body[size - 1] = 'e';
+        return body;
+}
+
+static const struct {
+        char c;
+        size_t size;
+} large[] = { { 'a', LARGE }, { 'b', 300000 }, { 'c', LARGE + 12345 }, { 'd', LARGE - 5 }, { 'e', 9 } };
+
+static void script_large(struct mock *mock) {
+        mock_greet(mock);
+        for (size_t i = 0; i < G_N_ELEMENTS(large); i++) {
+                g_autofree char *body = large_body(large[i].c, large[i].size);
+
+                mock_reply_copy(mock, mock_skip(mock, PROTO_GET), body);
+        }
+}
+
+/* Whether the kernel was asked for large pages at p. */
+static bool has_large_pages(const void *p) {
+        g_autofree char *all = NULL;
+        g_auto(GStrv) lines = NULL;
+        bool found = false;
+
+        g_assert_true(g_file_get_contents("/proc/self/smaps", &all, NULL, NULL));
+        lines = g_strsplit(all, "\n", -1);
+        for (char **line = lines; *line; line++) {
+                uintptr_t begin, end;
+
+                if (sscanf(*line, "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2)
+                        found = begin <= (uintptr_t) p && (uintptr_t) p < end;
+                else if (found && g_str_has_prefix(*line, "VmFlags:"))
+                        return strstr(*line, " hg");
+        }
+        return false;
+}
+
+/* The memory of one that is too small for the next, too large, and so on. */
+static void test_large(void) {
+        const bool are_there = access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
+        const char *const uri = "large";
+        struct mock *mock = mock_new(script_large, NULL);
+        objmapper_client *client = connect_to(mock);
+        objmapper_object *object = NULL;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(large); i++) {
+                g_autofree char *body = large_body(large[i].c, large[i].size);
+                const void *data;
+                size_t size;
+
+                g_assert_cmpint(objmapper_get_many(client, &uri, 1, &object, NULL), ==, 1);
+                assert_ok(objmapper_object_get_data(object, &data, &size));
+                g_assert_cmpmem(data, size, body, large[i].size);
+                if (are_there && large[i].size >= LARGE - 5)
+                        g_assert_true(has_large_pages((const char *) data + size / 2));
+        }
+
+        objmapper_object_free(object);
+        objmapper_client_close(client);
+        mock_free(mock);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/client/many/reuse", test_reuse);
         harness_add("/client/many/many", test_many);
         harness_add("/client/many/refused", test_refused);
+        harness_add("/client/many/large", test_large);
         harness_add("/client/many/nobody-there", test_nobody_there);
         return g_test_run();
 }
