@@ -45,7 +45,7 @@ bool cold_is_cached(int fd, uint64_t offset, uint64_t size) {
                 if (cold_read(fd, &byte, 1, offset + at) <= 0)
                         return false;
 
-        return cold_read(fd, &byte, 1, offset + size - 1) > 0;
+        return (size - 1) % PROBE_STEP == 0 || cold_read(fd, &byte, 1, offset + size - 1) > 0;
 }
 
 /* One window on its way from the disk; when it is there the session goes on, or a get is answered. */
@@ -58,8 +58,7 @@ struct cold {
         bool is_original;      /* fd is the body itself, in place of the copy */
 
         /* Of a get that was not answered yet: the reply's head and the whole of its body. */
-        enum output_kind kind;
-        uint8_t mode;
+        enum timed timed;
         uint64_t generation;
         int error; /* why its beginning can't be read */
         size_t head_size, uri_size;
@@ -141,8 +140,15 @@ static void answer(struct cold *cold, struct session *session) {
         memcpy(p, cold->data, cold->head_size);
         count_add(&session->worker->counters.statuses[PROTO_OK], 1);
         output_commit(session, p, cold->head_size, -EBADF, TIMED_NOT, 0);
-        output_add_file(session, cold->kind, TAKE_FD(cold->fd), cold->offset, cold->size,
-                        cold->offset + WARM_WINDOW, cold->copy);
+        output_add_file(session, cold->timed,
+                        &(struct output_file){
+                                        .fd = TAKE_FD(cold->fd),
+                                        .offset = cold->offset,
+                                        .size = cold->size,
+                                        .warm = cold->offset + WARM_WINDOW,
+                                        .copy = cold->copy,
+                                        .generation = cold->generation,
+                        });
 }
 
 static void done(struct job *job) {
@@ -158,6 +164,7 @@ static void done(struct job *job) {
                 session->warming = false;
                 if (item) {
                         item->warm = cold->offset + WARM_WINDOW;
+                        item->is_recent = false;
                         item->copy = cold->copy;
                 }
                 if (item && cold->is_original) {
@@ -212,7 +219,7 @@ int cold_warm_output(struct session *session, struct output_item *item) {
         return 0;
 }
 
-void cold_deliver(struct delivery *delivery, enum output_kind kind) {
+void cold_deliver(struct delivery *delivery, enum timed timed) {
         struct session *session = delivery->session;
         struct proto_message *reply = delivery->reply;
         size_t head_size = proto_message_size(reply);
@@ -229,7 +236,7 @@ void cold_deliver(struct delivery *delivery, enum output_kind kind) {
                 .copy = delivery->object->copy,
                 .offset = delivery->offset,
                 .size = delivery->size,
-                .kind = kind,
+                .timed = timed,
                 .generation = delivery->object->info.etag.generation,
                 .head_size = head_size,
                 .uri_size = delivery->uri.size,

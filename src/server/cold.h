@@ -21,4 +21,4 @@ bool cold_is_cached(int fd, uint64_t offset, uint64_t size);
 int cold_warm_output(struct session *session, struct output_item *item);
 
 /* Answers the delivery when the first window of its body was read; others may overtake it until then. */
-void cold_deliver(struct delivery *delivery, enum output_kind kind);
+void cold_deliver(struct delivery *delivery, enum timed timed);

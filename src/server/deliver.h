@@ -30,21 +30,18 @@ void deliver_fdpass(struct delivery *delivery);
 /* The same of a get that asked for nothing else, without a detour. */
 void deliver_fdpass_whole(struct session *session, uint64_t id, struct storage_object *object);
 
-/* The answer with the bytes through user space: of a body in memory, or of its file. */
+/* The answer with the bytes on the socket, for the client's memory: of a body in memory, or of its file. */
 void deliver_copy(struct delivery *delivery);
 
-/* The answer with the file's bytes moved by the kernel. */
+/* The same, for a client who has them moved on by the kernel. */
 void deliver_splice(struct delivery *delivery);
 
 /* Small bodies by copy, others by descriptor. */
 void deliver_auto(struct delivery *delivery);
 
-/* For the output: bytes of the item's file, at most max, to send behind what is in memory. Returns how many
- * are in *ret; 0: it waits, session->output_wait says for what; or the error that ends the session. */
-ssize_t deliver_copy_fill(struct session *session, struct output_item *item, size_t max, struct iovec *ret);
+/* The answer with the bytes of its file, which is open. */
+void deliver_file(struct delivery *delivery, enum timed timed);
 
-/* For the output: sends of the item's file. Returns the bytes sent, or as above. */
-ssize_t deliver_splice_send(struct session *session, struct output_item *item);
-
-/* Large bodies go out in few turns when the socket takes much at once. */
-void deliver_raise_buffer(struct session *session);
+/* For the output: sends a piece of the item's file. Returns the bytes sent; 0: it waits, session->output_wait says for
+ * what; or the error that ends the session. */
+ssize_t deliver_file_send(struct session *session, struct output_item *item);

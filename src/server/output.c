@@ -13,6 +13,7 @@
 #include "close-fds.h"
 #include "deliver.h"
 #include "macro.h"
+#include "recent.h"
 #include "session.h"
 #include "worker.h"
 
@@ -172,7 +173,7 @@ struct output_item *output_first_file(struct session *session) {
         for (uint32_t i = 0; output && i < output->n_items; i++) {
                 struct output_item *item = item_at(output, i);
 
-                if (item->kind == OUTPUT_COPY || item->kind == OUTPUT_SPLICE)
+                if (item->kind == OUTPUT_FILE)
                         return item;
         }
 
@@ -408,53 +409,49 @@ void output_add_block(struct session *session, struct proto_message *reply, void
         add_block(session, reply, block, size, TIMED_NOT);
 }
 
-void output_add_file(struct session *session,
-                     enum output_kind kind,
-                     int fd,
-                     uint64_t offset,
-                     uint64_t size,
-                     uint64_t warm,
-                     uint64_t copy) {
+void output_add_file(struct session *session, enum timed timed, const struct output_file *file) {
         struct output *output = session->output;
         struct output_item *item = session->broken != 0 ? NULL : push(output);
 
-        assert(size > 0);
+        assert(file->size > 0);
 
         if (!item) {
-                (void) close_fd(fd);
+                (void) close_fd(file->fd);
                 out_of_memory(session);
                 return;
         }
 
-        *item = (struct output_item){ .kind = kind,
-                                      .n_replies = 1,
-                                      .timed = kind == OUTPUT_SPLICE ? TIMED_GET_SPLICE : TIMED_GET_COPY,
-                                      .fd = fd,
-                                      .size = size,
-                                      .asked_usec = session->asked_usec,
-                                      .offset = offset,
-                                      .warm = warm,
-                                      .copy = copy };
+        *item = (struct output_item){
+                .kind = OUTPUT_FILE,
+                .n_replies = 1,
+                .timed = (uint8_t) timed,
+                .fd = file->fd,
+                .size = file->size,
+                .asked_usec = session->asked_usec,
+                .offset = file->offset,
+                .warm = file->warm,
+                .copy = file->copy,
+                .generation = file->generation,
+                .is_whole = file->offset == 0,
+                .is_recent = recent_has(session->worker, file),
+        };
         add_file(output);
         output->n_replies++;
 }
 
 void output_add_file_reply(struct session *session,
                            struct proto_message *reply,
-                           enum output_kind kind,
-                           int fd,
-                           uint64_t offset,
-                           uint64_t size,
-                           uint64_t copy) {
+                           enum timed timed,
+                           const struct output_file *file) {
         size_t head;
         uint8_t *p = encode(session, reply, 0, &head);
 
         if (!p) {
-                (void) close_fd(fd);
+                (void) close_fd(file->fd);
                 return;
         }
         output_commit(session, p, head, -EBADF, TIMED_NOT, 0);
-        output_add_file(session, kind, fd, offset, size, 0, copy);
+        output_add_file(session, timed, file);
 }
 
 /* size bytes of the first items are sent, and of those the first n_batch items' descriptors. */
@@ -486,6 +483,8 @@ static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
                 }
 
                 size -= item->size;
+                if (item->kind == OUTPUT_FILE)
+                        recent_note(output->worker, item);
                 if (item->timed != TIMED_NOT && item->n_replies > 0) {
                         now_usec = now_usec ?: clock_usec(CLOCK_MONOTONIC);
                         histogram_add(&output->worker->counters.timed[item->timed],
@@ -563,7 +562,7 @@ static int send_body_instead(struct session *session) {
         item->timed = TIMED_GET_COPY;
         if (body) {
                 *item_at(output, i + 1) = (struct output_item){
-                        .kind = OUTPUT_COPY,
+                        .kind = OUTPUT_FILE,
                         .n_replies = 1,
                         .timed = TIMED_GET_COPY,
                         .fd = TAKE_FD(item->fd),
@@ -584,7 +583,7 @@ static int send_body_instead(struct session *session) {
         return 0;
 }
 
-/* One sendmsg() of what is in memory at the head of the queue, and of the copied body behind it. */
+/* One sendmsg() of what is in memory at the head of the queue. */
 static ssize_t send_some(struct session *session) {
         struct output *output = session->output;
         struct iovec iov[IOV_PARTS];
@@ -602,28 +601,15 @@ static ssize_t send_some(struct session *session) {
                 struct output_item *item = item_at(output, n_items);
                 uint64_t part = MIN(item->size, max - size);
 
-                if (item->kind == OUTPUT_SPLICE ||
+                if (item->kind == OUTPUT_FILE ||
                     (item->kind == OUTPUT_BYTES && item->fd >= 0 && n_fds == allowed))
                         break;
-                if (item->kind == OUTPUT_COPY && session->worker->small_first)
-                        break;
 
-                if (n_iov > 0 && item->kind != OUTPUT_COPY &&
-                    (uint8_t *) iov[n_iov - 1].iov_base + iov[n_iov - 1].iov_len == item->p)
+                if (n_iov > 0 && (uint8_t *) iov[n_iov - 1].iov_base + iov[n_iov - 1].iov_len == item->p)
                         iov[n_iov - 1].iov_len += part;
                 else if (n_iov == IOV_PARTS)
                         break;
-                else if (item->kind == OUTPUT_COPY) {
-                        n = deliver_copy_fill(session, item, SEND_MAX, &iov[n_iov]);
-                        if (n < 0)
-                                return n;
-                        if (n == 0)
-                                break;
-                        n_iov++;
-                        size += (uint64_t) n;
-                        n_items++;
-                        break; /* there is one buffer to copy through */
-                } else
+                else
                         iov[n_iov++] = (struct iovec){ item->p, part };
 
                 size += part;
@@ -634,13 +620,10 @@ static ssize_t send_some(struct session *session) {
         }
 
         if (n_iov == 0) {
-                if (session->output_wait == OUTPUT_READY)
-                        session->output_wait = OUTPUT_WAIT_FDS;
+                session->output_wait = OUTPUT_WAIT_FDS;
                 return 0;
         }
 
-        /* What has to be waited for comes after this. */
-        session->output_wait = OUTPUT_READY;
         for (uint32_t i = 0; i < n_fds; i++)
                 proto_head_set_fd(heads[i], (uint16_t) i, (uint16_t) n_fds);
 
@@ -669,12 +652,11 @@ int output_flush(struct session *session) {
                 struct output_item *item = item_at(output, 0);
                 ssize_t n;
 
-                if (worker->may_send == 0 ||
-                    (worker->small_first && (item->kind == OUTPUT_COPY || item->kind == OUTPUT_SPLICE)))
+                if (worker->may_send == 0 || (worker->small_first && item->kind == OUTPUT_FILE))
                         return 1;
 
-                if (item->kind == OUTPUT_SPLICE) {
-                        n = deliver_splice_send(session, item);
+                if (item->kind == OUTPUT_FILE) {
+                        n = deliver_file_send(session, item);
                         if (n > 0)
                                 advance(output, (uint64_t) n, 0);
                 } else

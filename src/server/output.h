@@ -28,11 +28,19 @@ struct output_chunk {
         uint8_t data[OUTPUT_CHUNK_SIZE];
 };
 
+/* size bytes of a body's file from offset on. */
+struct output_file {
+        int fd;
+        uint64_t offset, size;
+        uint64_t warm;       /* reading up to this offset need not block */
+        uint64_t copy;       /* as of struct storage_object */
+        uint64_t generation; /* of the object; 0: not known */
+};
+
 enum output_kind {
-        OUTPUT_BYTES,  /* in a chunk */
-        OUTPUT_BLOCK,  /* in memory of its own */
-        OUTPUT_COPY,   /* from a file, by read and write */
-        OUTPUT_SPLICE, /* from a file, by splice */
+        OUTPUT_BYTES, /* in a chunk */
+        OUTPUT_BLOCK, /* in memory of its own */
+        OUTPUT_FILE,  /* from a file */
 };
 
 struct output_item {
@@ -54,7 +62,13 @@ struct output_item {
                 struct {
                         uint64_t offset;
                         uint64_t warm; /* reading up to this offset need not block */
-                        uint64_t copy; /* as of struct storage_object */
+                        uint64_t copy; /* as of struct output_file, as the next */
+                        uint64_t generation;
+                        uint32_t piece; /* bytes that are moved at once */
+                        bool is_whole;  /* it began at 0 */
+                        bool is_recent; /* all of it was sent a moment ago */
+                        bool is_read;   /* it can't be spliced */
+                        bool is_full;   /* the socket did not take all of the last piece */
                 };
         };
 };
@@ -114,23 +128,13 @@ void output_add_data(struct session *session, struct proto_message *reply, const
 void output_add_block(struct session *session, struct proto_message *reply, void *block, size_t size);
 void output_add_fd(struct session *session, struct proto_message *reply, int fd);
 
-/* size bytes of a file, from offset on, as the body of the reply that was committed with more. fd becomes the
- * output's. Up to warm it is known to be in memory; copy as of struct storage_object. And the same together with the
+/* The body of the reply that was committed with more. file->fd becomes the output's. And the same together with the
  * reply. */
-void output_add_file(struct session *session,
-                     enum output_kind kind,
-                     int fd,
-                     uint64_t offset,
-                     uint64_t size,
-                     uint64_t warm,
-                     uint64_t copy);
+void output_add_file(struct session *session, enum timed timed, const struct output_file *file);
 void output_add_file_reply(struct session *session,
                            struct proto_message *reply,
-                           enum output_kind kind,
-                           int fd,
-                           uint64_t offset,
-                           uint64_t size,
-                           uint64_t copy);
+                           enum timed timed,
+                           const struct output_file *file);
 
 /* Sends what can be sent, of worker->may_send bytes and a piece of a body at most; sets session->output_wait
  * when something is left. Returns 1: the turn's share is used up; 0: all is sent, or it waits; or the error that

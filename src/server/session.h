@@ -111,7 +111,9 @@ void session_deal(struct session *session);
 
 /* The following are for the worker's thread. */
 
-#define TURN_SEND_MAX ((uint64_t) 256 << 10) /* bytes that a session sends in one turn, but for some */
+/* Bytes that a session sends in one turn, but for some; and of a file when no other session has a turn to come. */
+#define TURN_SEND_MAX  ((uint64_t) 256 << 10)
+#define ALONE_SEND_MAX ((uint64_t) 1 << 20)
 
 /* Does what can be done now, within bounds. events: what epoll said, 0 for none. */
 void session_turn(struct session *session, uint32_t events);

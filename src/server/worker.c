@@ -245,7 +245,7 @@ int worker_new(struct worker **ret, struct server *server) {
         worker->turns_last = &worker->turns;
 
         worker->received = lines_alloc(PROTO_HEAD_MAX + RECEIVE_MAX);
-        worker->copied = lines_alloc(SEND_MAX);
+        worker->copied = lines_alloc(COPY_MAX);
         if (!worker->received || !worker->copied)
                 return -ENOMEM;
 

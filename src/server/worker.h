@@ -19,7 +19,9 @@
 
 #define RECEIVE_MAX ((size_t) 64 << 10)  /* bytes taken from a socket in one turn */
 #define PIECE_MAX   ((size_t) 256 << 10) /* bytes of a put's body that are written at once */
-#define SEND_MAX    ((size_t) 256 << 10) /* bytes of a body that are sent at once */
+#define COPY_MAX    ((size_t) 64 << 10)  /* bytes that are sent at once of a body that can only be read */
+
+#define RECENT_MAX 64
 
 struct output;
 struct output_chunk;
@@ -62,9 +64,17 @@ struct worker {
         uint64_t may_send; /* bytes, in this turn; a little more may come of it */
         bool small_first;  /* others wait: what has to be sent from files waits for a turn */
         uint8_t *received; /* PROTO_HEAD_MAX + RECEIVE_MAX bytes */
-        uint8_t *copied;   /* SEND_MAX bytes */
+        uint8_t *copied;   /* COPY_MAX bytes */
         int pipe_read, pipe_write, null_fd;
         size_t pipe_size;
+
+        /* Bodies that were sent whole, from their beginning on: where their generation says. */
+        struct recent {
+                uint64_t generation; /* 0: none */
+                uint64_t copy;       /* as of struct output_file */
+                uint64_t size;       /* bytes that were sent */
+                uint64_t sent_usec;  /* as now_usec */
+        } recent[RECENT_MAX];
 
         /* What sessions have while they need it, kept for the next. */
         struct output *free_outputs;

@@ -17,17 +17,18 @@ RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)$")
 
 
 class Trace:
-    """with Trace(host) as trace: what the daemon's threads call meanwhile; then trace.calls."""
+    """with Trace(host) as trace: what the daemon's threads call meanwhile; then trace.calls. options: of strace."""
 
     FILE = "/run/trace"
 
-    def __init__(self, host):
+    def __init__(self, host, *options):
         self.host = host
+        self.options = options
 
     def __enter__(self):
         self.pid = self.host.property("objmapper.service", "MainPID")
         self.strace = self.host.start("strace", "--follow-forks", "--decode-fds=path", "--output", self.FILE,
-                                      "--attach", self.pid, stderr=-1, text=True)
+                                      *self.options, "--attach", self.pid, stderr=-1, text=True)
         assert "attached" in self.strace.stderr.readline()
         return self
 
@@ -102,6 +103,16 @@ def test_nothing_passed_was_opened_for_writing(host):
             assert "O_RDONLY" in arguments, arguments
 
 
+def sends_all_by_splice(calls):
+    """Whether the daemon sent the whole big body from a pipe to the socket; no descriptor, and nothing of it from its memory."""
+    assert total(calls, ("splice",), "^[0-9]+<pipe:.*<socket:") == BIG
+    # What the socket did not take is taken from the file again.
+    assert total(calls, ("splice",), "^[0-9]+</.*<pipe:") >= BIG
+    assert not passed_paths(calls)
+    assert total(calls, ("sendmsg", "sendto", "write", "writev")) < 65536
+    assert total(calls, ("read", "pread64", "preadv2", "readv")) < 65536
+
+
 def test_splice_moves_all(host):
     client = "/run/trace-client"
     with Trace(host) as trace:
@@ -112,17 +123,28 @@ def test_splice_moves_all(host):
     finally:
         host.path("/run/big").unlink()
 
-    # The daemon: all went from a pipe to the socket; no descriptor, and nothing of the body from its memory.
-    assert total(trace.calls, ("splice",), "^[0-9]+<pipe:.*<socket:") == BIG
-    # What the socket did not take is taken from the file again.
-    assert total(trace.calls, ("splice",), "^[0-9]+</.*<pipe:") >= BIG
-    assert not passed_paths(trace.calls)
-    assert total(trace.calls, ("sendmsg", "sendto", "write", "writev")) < 65536
-    # The client likewise: socket to pipe to file.
+    sends_all_by_splice(trace.calls)
+    # The client likewise: socket to pipe to file, which can raise no SIGPIPE.
     calls = read_trace(host.path(client).read_text())
     assert total(calls, ("splice",), "^[0-9]+<socket:") == BIG
     assert total(calls, ("splice",), "^[0-9]+<pipe:") == BIG
     assert total(calls, ("read", "recvfrom", "recvmsg", "readv"), "^[0-9]+<socket:") < 65536
+    assert len([name for name, _, _ in calls if name == "rt_sigprocmask"]) < BIG >> 20
+
+
+def test_copy_moves_all(host):
+    with Trace(host) as trace:
+        assert len(host.get("big", "--mode", "copy")) == BIG
+    sends_all_by_splice(trace.calls)
+
+
+def test_what_cannot_be_spliced_is_read(host):
+    whole = host.get("big", "--mode", "copy")
+    for mode in ("copy", "splice"):
+        with Trace(host, "--inject=splice:error=EINVAL") as trace:
+            assert host.get("big", "--mode", mode) == whole
+        assert total(trace.calls, ("splice",)) == 0
+        assert total(trace.calls, ("pread64",), "^[0-9]+</") >= BIG
 
 
 def test_reader_cannot_change_a_byte(host):

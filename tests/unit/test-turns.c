@@ -257,6 +257,39 @@ static void test_small_among_bulk(void) {
         }
 }
 
+/* Who is alone sends more in a turn, but not when another has one to come; and then neither of the two. */
+static void test_alone(void) {
+        g_autofree uint8_t *body = g_malloc0(BULK_SIZE);
+        size_t taken[2] = {}, most[2] = {};
+        struct scene scene;
+
+        set_scene(&scene, 2);
+        assert_ok(storage_put(scene.storage, "large", 5, body, BULK_SIZE, NULL, 0, NULL));
+        for (unsigned n = 1; n <= 2; n++) {
+                for (unsigned i = 0; i < n; i++) {
+                        taken[i] = 0;
+                        send_get(scene.readers[i], "large", OP_SPLICE);
+                }
+                while (taken[0] < BULK_SIZE || (n == 2 && taken[1] < BULK_SIZE)) {
+                        const bool both = taken[0] < BULK_SIZE && (n == 1 || taken[1] < BULK_SIZE);
+
+                        worker_run_once(scene.worker, 0);
+                        for (unsigned i = 0; i < n; i++) {
+                                size_t size = drain(scene.readers[i]);
+
+                                taken[i] += size;
+                                if (both)
+                                        most[n - 1] = MAX(most[n - 1], size);
+                        }
+                }
+        }
+        g_assert_cmpuint(most[0], <=, ALONE_SEND_MAX + HEADS);
+        g_assert_cmpuint(most[0], >, TURN_SEND_MAX + HEADS);
+        /* The first turn of each is for its request, and a second one may follow. */
+        g_assert_cmpuint(most[1], <=, 2 * (TURN_SEND_MAX + HEADS));
+        strike_scene(&scene);
+}
+
 static uint16_t receive_status(int fd) {
         uint8_t data[4096];
         struct proto_message message;
@@ -308,6 +341,7 @@ int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/turns/puts-among-gets", test_puts_among_gets);
         harness_add("/turns/small-among-bulk", test_small_among_bulk);
+        harness_add("/turns/alone", test_alone);
         harness_add("/turns/late-turn", test_late_turn);
         return g_test_run();
 }

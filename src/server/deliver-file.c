@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "deliver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cold.h"
+#include "fdpass.h"
+#include "macro.h"
+#include "recent.h"
+#include "session.h"
+#include "worker.h"
+
+#define BUFFER_SIZE (4 << 20) /* as net.core.wmem_max allows */
+
+/* The client begins to take the first piece while the next one is on its way; later ones cost less by the byte. */
+#define PIECE_FIRST ((uint32_t) 128 << 10)
+
+#define PAGE UINT64_C(4096)
+
+/* Of a body that was sent a moment ago one byte is looked at in so many. */
+#define RECENT_WINDOW ((uint64_t) 4 << 20)
+
+#define ROOM_SOON_USEC UINT64_C(50) /* less than it takes to be woken */
+
+/* Large bodies go out in few turns when the socket takes much at once. */
+static void raise_buffer(struct session *session) {
+        if (session->big_buffer)
+                return;
+
+        session->big_buffer = true;
+        (void) setsockopt(session->fd, SOL_SOCKET, SO_SNDBUF, &(int){ BUFFER_SIZE }, sizeof(int));
+}
+
+void deliver_file(struct delivery *delivery, enum timed timed) {
+        struct session *session = delivery->session;
+        struct storage_object *object = delivery->object;
+        struct output_file file = {
+                .fd = object->fd,
+                .offset = delivery->offset,
+                .size = delivery->size,
+                .copy = object->copy,
+                .generation = object->info.etag.generation,
+        };
+        bool is_recent = recent_has(session->worker, &file);
+        uint64_t window = MIN(file.size, WARM_WINDOW);
+
+        raise_buffer(session);
+        if (!cold_is_cached(file.fd, file.offset, is_recent ? 1 : window)) {
+                cold_deliver(delivery, timed);
+                return;
+        }
+
+        object->fd = -EBADF;
+        file.warm = file.offset + (is_recent ? RECENT_WINDOW : window);
+        output_add_file_reply(session, delivery->reply, timed, &file);
+}
+
+/* How much the turn has left, in whole pages; nobody else's turn is made to wait by a larger piece at its beginning. */
+static uint64_t turn_size(const struct worker *worker) {
+        if (!worker->turns && worker->may_send == TURN_SEND_MAX)
+                return ALONE_SEND_MAX;
+
+        return MAX(worker->may_send & ~(PAGE - 1), PAGE);
+}
+
+/* How much may be moved now without waiting for the disk; 0: nothing. */
+static size_t warm_size(const struct worker *worker, struct output_item *item) {
+        uint64_t size = MIN(turn_size(worker), worker->pipe_size), looked_at;
+
+        item->piece = MAX(item->piece, PIECE_FIRST);
+        size = MIN(size, item->size);
+        size = MIN(size, (uint64_t) item->piece);
+        if (item->offset + size <= item->warm)
+                return (size_t) size;
+
+        looked_at = item->is_recent ? 1 : MIN(item->size, WARM_WINDOW);
+        if (!cold_is_cached(item->fd, item->offset, looked_at))
+                return 0;
+
+        item->warm = item->offset + (item->is_recent ? RECENT_WINDOW : looked_at);
+        return (size_t) MIN(size, item->warm - item->offset);
+}
+
+/* The pipe is the worker's: it must be empty when another session has its turn. */
+static int empty_pipe(struct worker *worker, size_t size) {
+        while (size > 0) {
+                ssize_t n = splice(worker->pipe_read, NULL, worker->null_fd, NULL, size,
+                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+                size -= (size_t) n;
+        }
+
+        return 0;
+}
+
+/* From the pipe to the socket. Returns the bytes sent, -EAGAIN for none, or an error. */
+static ssize_t send_pipe(struct session *session, size_t size) {
+        struct worker *worker = session->worker;
+        size_t sent = 0;
+        ssize_t n = 0;
+        int r, q;
+
+        while (sent < size) {
+                n = splice(worker->pipe_read, NULL, session->fd, NULL, size - sent,
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE);
+                if (n <= 0)
+                        break;
+                sent += (size_t) n;
+        }
+        if (sent == size)
+                return (ssize_t) sent;
+
+        /* What the socket did not take is moved again when it has room: pages are only referred to. */
+        r = n < 0 ? -errno : -EIO;
+        q = empty_pipe(worker, size - sent);
+        if (q < 0)
+                return q;
+
+        return sent > 0 && r == -EAGAIN ? (ssize_t) sent : r;
+}
+
+/* To where it is sent from. Returns the bytes, 0 at the end of the file, or an error. */
+static ssize_t fill(struct worker *worker, struct output_item *item, size_t size) {
+        off_t offset = (off_t) item->offset;
+        ssize_t n;
+
+        if (!item->is_read) {
+                n = splice(item->fd, &offset, worker->pipe_write, NULL, size,
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+                if (n >= 0 || errno != EINVAL)
+                        return n < 0 ? -errno : n;
+                item->is_read = true; /* its file system has no splice() */
+        }
+
+        n = pread(item->fd, worker->copied, MIN(size, COPY_MAX), offset);
+        return n < 0 ? -errno : n;
+}
+
+/* A client who takes what comes has made room before a worker that sleeps could be woken. As long as that may be so, and
+ * nobody else has a turn to come, the session has another turn, after who else wants the processor. */
+static void wait_for_room(struct session *session) {
+        struct worker *worker = session->worker;
+
+        if (worker->turns || worker->now_usec >= session->output_usec + ROOM_SOON_USEC) {
+                session->output_wait = OUTPUT_WAIT_ROOM;
+                return;
+        }
+
+        (void) sched_yield();
+        worker->may_send = 0;
+}
+
+ssize_t deliver_file_send(struct session *session, struct output_item *item) {
+        struct worker *worker = session->worker;
+        ssize_t filled, n;
+        size_t size;
+
+        size = warm_size(worker, item);
+        if (size == 0)
+                return cold_warm_output(session, item);
+
+        filled = fill(worker, item, size);
+        if (filled <= 0 && item->copy != 0)
+                return cold_warm_output(session, item);
+        if (filled < 0)
+                return filled;
+        if (filled == 0)
+                return -ESTALE; /* the file is shorter than the store said */
+
+        n = item->is_read ? fdpass_write(session->fd, &(struct iovec){ worker->copied, (size_t) filled }, 1,
+                                         NULL, 0)
+                          : send_pipe(session, (size_t) filled);
+        if (n == -EAGAIN)
+                n = 0;
+        if (n < 0)
+                return n;
+
+        item->piece = n < filled ? PIECE_FIRST : MIN(2 * item->piece, (uint32_t) ALONE_SEND_MAX);
+        if (n == 0)
+                wait_for_room(session);
+        return n;
+}
