@@ -157,6 +157,8 @@ def large(s, wmem):
         yield figure("raw splice", s.raw("splice", size, count, wmem), "raw", "-o")
         yield figure("raw pipe", s.raw("pipe", size, count), "raw-pipe")
         yield figure("raw pipe, spliced on", s.raw("pipe", size, count), "raw-pipe", "-o")
+        yield figure("raw opened, read", s.raw("open", size, count), "raw-fd", "-f")
+        yield figure("raw opened, sent on", s.raw("open", size, count), "raw-fd", "-o")
         yield figure("objmapper copy", s.objmapper, "objmapper", "-m", "copy")
         yield figure("objmapper splice, spliced on", s.objmapper, "objmapper", "-m", "splice", "-o")
         yield figure("objmapper fdpass, read", s.objmapper, "objmapper", "-m", "fdpass", "-f")

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -96,6 +97,14 @@ static void send_requests(struct client *client, struct connection *connection, 
         }
 }
 
+static void send_on(struct client *client, int fd) {
+        off_t at = 0;
+
+        while ((uint64_t) at < client->load->size)
+                if (sendfile(client->null_fd, fd, &at, client->load->size - (uint64_t) at) <= 0)
+                        err(1, "sendfile");
+}
+
 static void take_fds(struct client *client, struct msghdr *message) {
         for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header))
                 for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= header->cmsg_len; i++) {
@@ -103,6 +112,8 @@ static void take_fds(struct client *client, struct msghdr *message) {
 
                         memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
                         if (!client->brings_pipe) {
+                                if (client->load->receiver == RECEIVE_NOWHERE)
+                                        send_on(client, fd);
                                 load_take_fd(client->load, fd);
                                 continue;
                         }

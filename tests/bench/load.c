@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +16,8 @@
 #include "macro.h"
 #include "objmapper.h"
 
-#define TOOK_MAX (UINT64_C(1) << 20)
+#define TOOK_MAX   (UINT64_C(1) << 20)
+#define LARGE_PAGE ((size_t) 2 << 20)
 
 static void usage(void) {
         (void) fprintf(stderr, "usage: load echo|raw|raw-fd|raw-pipe|memcached|redis|nginx|objmapper SOCKET "
@@ -62,10 +64,12 @@ uint8_t *load_buffer(struct load *load, size_t size) {
         (void) load;
         if (size > buffer_size) {
                 free(buffer);
-                buffer = malloc(size);
+                size = (size + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
+                buffer = aligned_alloc(LARGE_PAGE, size);
                 if (!buffer)
                         err(1, "%zu bytes", size);
-                memset(buffer, 1, size); /* its pages are there */
+                (void) madvise(buffer, size, MADV_HUGEPAGE); /* as the library does it */
+                memset(buffer, 1, size);                     /* its pages are there */
                 buffer_size = size;
         }
         return buffer;
