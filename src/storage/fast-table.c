@@ -14,8 +14,12 @@ uint64_t fast_hash(uint64_t blob) {
         return h ^ h >> 32;
 }
 
+static struct shard *shard_of(struct fast_table *table, uint64_t blob) {
+        return &table->shards[fast_hash(blob) % ARRAY_SIZE(table->shards)];
+}
+
 static struct shard *lock_shard(struct fast_table *table, uint64_t blob) {
-        struct shard *shard = &table->shards[fast_hash(blob) % ARRAY_SIZE(table->shards)];
+        struct shard *shard = shard_of(table, blob);
 
         (void) pthread_mutex_lock(&shard->mutex);
         return shard;
@@ -25,49 +29,66 @@ static void unlock_shard(struct shard *shard) {
         (void) pthread_mutex_unlock(&shard->mutex);
 }
 
-static struct copy **bucket_of(const struct shard *shard, uint64_t blob) {
+static struct copy **bucket_of(struct buckets *buckets, uint64_t blob) {
         /* The lowest bits are the shard's. */
-        return &shard->buckets[fast_hash(blob) >> 8 & (shard->n_buckets - 1)];
+        return &buckets->first[fast_hash(blob) >> 8 & (buckets->n - 1)];
 }
 
-/* The pointer to the blob's copy, or NULL. */
+static struct copy *load(struct copy **p) {
+        return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static void store(struct copy **p, struct copy *copy) {
+        __atomic_store_n(p, copy, __ATOMIC_SEQ_CST);
+}
+
+static enum copy_state state_of(const struct copy *copy) {
+        return __atomic_load_n(&copy->state, __ATOMIC_RELAXED);
+}
+
+static void set_state(struct copy *copy, enum copy_state state) {
+        __atomic_store_n(&copy->state, state, __ATOMIC_RELAXED);
+}
+
+/* The pointer to the blob's copy, or NULL. Its shard is locked. */
 static struct copy **find(const struct shard *shard, uint64_t blob) {
-        if (shard->n_buckets == 0)
+        if (!shard->buckets)
                 return NULL;
 
-        for (struct copy **copy = bucket_of(shard, blob); *copy; copy = &(*copy)->next)
+        for (struct copy **copy = bucket_of(shard->buckets, blob); *copy; copy = &(*copy)->next)
                 if ((*copy)->blob == blob)
                         return copy;
 
         return NULL;
 }
 
-static void insert(struct shard *shard, struct copy *copy) {
-        struct copy **bucket = bucket_of(shard, copy->blob);
+static void insert(struct buckets *buckets, struct copy *copy) {
+        struct copy **bucket = bucket_of(buckets, copy->blob);
 
-        copy->next = *bucket;
-        *bucket = copy;
+        store(&copy->next, *bucket);
+        store(bucket, copy);
 }
 
 static int grow(struct shard *shard) {
-        struct shard grown = { .n_buckets = MAX(2 * shard->n_buckets, (size_t) BUCKETS_MIN) };
+        struct buckets *old = shard->buckets, *grown;
+        size_t n = old ? 2 * old->n : BUCKETS_MIN;
 
-        if (shard->n_copies < shard->n_buckets)
+        if (old && shard->n_copies < old->n)
                 return 0;
 
-        grown.buckets = calloc(grown.n_buckets, sizeof(struct copy *));
-        if (!grown.buckets) /* longer chains will do */
-                return shard->n_buckets > 0 ? 0 : -ENOMEM;
+        grown = calloc(1, sizeof(*grown) + n * sizeof(grown->first[0]));
+        if (!grown) /* longer chains will do */
+                return old ? 0 : -ENOMEM;
 
-        for (size_t i = 0; i < shard->n_buckets; i++)
-                for (struct copy *copy = shard->buckets[i], *next; copy; copy = next) {
+        grown->n = n;
+        grown->outgrown = old;
+        for (size_t i = 0; old && i < old->n; i++)
+                for (struct copy *copy = old->first[i], *next; copy; copy = next) {
                         next = copy->next;
-                        insert(&grown, copy);
+                        insert(grown, copy); /* who is at it goes on from there, and may miss others */
                 }
 
-        free(shard->buckets);
-        shard->buckets = grown.buckets;
-        shard->n_buckets = grown.n_buckets;
+        __atomic_store_n(&shard->buckets, grown, __ATOMIC_SEQ_CST);
         return 0;
 }
 
@@ -77,7 +98,7 @@ int fast_table_add(struct fast_table *table, struct copy *copy) {
 
         r = find(shard, copy->blob) ? -EEXIST : grow(shard);
         if (r >= 0) {
-                insert(shard, copy);
+                insert(shard->buckets, copy);
                 shard->n_copies++;
         }
 
@@ -85,36 +106,39 @@ int fast_table_add(struct fast_table *table, struct copy *copy) {
         return r;
 }
 
-bool fast_table_touch(struct fast_table *table, uint64_t blob, uint64_t now) {
-        struct shard *shard = lock_shard(table, blob);
-        struct copy **copy = find(shard, blob);
-        bool is_ready = copy && (*copy)->state == COPY_READY;
+bool fast_table_touch(struct fast_table *table, uint64_t blob) {
+        struct buckets *buckets = __atomic_load_n(&shard_of(table, blob)->buckets, __ATOMIC_SEQ_CST);
+        struct copy *copy = buckets ? load(bucket_of(buckets, blob)) : NULL;
 
-        if (is_ready)
-                heat_touch(&(*copy)->heat, now);
+        while (copy && copy->blob != blob)
+                copy = load(&copy->next);
+        if (!copy || state_of(copy) != COPY_READY)
+                return false;
 
-        unlock_shard(shard);
-        return is_ready;
+        /* The policy has no use for when it was. */
+        if (heat_count(__atomic_load_n(&copy->heat, __ATOMIC_RELAXED)) < POLICY_FIFO_HITS_MAX)
+                heat_touch(&copy->heat, 0);
+        return true;
 }
 
 static void take_out(struct shard *shard, struct copy **place) {
         struct copy *copy = *place;
 
-        *place = copy->next;
+        store(place, copy->next);
         shard->n_copies--;
-        copy->state = COPY_GONE;
+        set_state(copy, COPY_GONE);
 }
 
 bool fast_table_drop(struct fast_table *table, uint64_t blob) {
         struct shard *shard = lock_shard(table, blob);
         struct copy **place = find(shard, blob), *copy = place ? *place : NULL;
-        bool was_ready = copy && copy->state == COPY_READY;
+        bool was_ready = copy && state_of(copy) == COPY_READY;
 
         if (copy)
                 take_out(shard, place);
         if (was_ready) {
                 (void) pthread_mutex_lock(&table->gone_mutex);
-                copy->next = table->gone;
+                store(&copy->next, table->gone); /* who is at it finds nothing more */
                 table->gone = copy;
                 (void) pthread_mutex_unlock(&table->gone_mutex);
         }
@@ -135,7 +159,7 @@ struct copy *fast_table_take_gone(struct fast_table *table) {
 
 bool fast_table_is_there(struct fast_table *table, struct copy *copy) {
         struct shard *shard = lock_shard(table, copy->blob);
-        bool is_there = copy->state != COPY_GONE;
+        bool is_there = state_of(copy) != COPY_GONE;
 
         unlock_shard(shard);
         return is_there;
@@ -143,10 +167,10 @@ bool fast_table_is_there(struct fast_table *table, struct copy *copy) {
 
 bool fast_table_set_ready(struct fast_table *table, struct copy *copy) {
         struct shard *shard = lock_shard(table, copy->blob);
-        bool is_there = copy->state != COPY_GONE;
+        bool is_there = state_of(copy) != COPY_GONE;
 
         if (is_there)
-                copy->state = COPY_READY;
+                set_state(copy, COPY_READY);
 
         unlock_shard(shard);
         return is_there;
@@ -154,7 +178,7 @@ bool fast_table_set_ready(struct fast_table *table, struct copy *copy) {
 
 bool fast_table_remove(struct fast_table *table, struct copy *copy) {
         struct shard *shard = lock_shard(table, copy->blob);
-        bool is_there = copy->state != COPY_GONE;
+        bool is_there = state_of(copy) != COPY_GONE;
 
         if (is_there)
                 take_out(shard, find(shard, copy->blob));
@@ -180,9 +204,12 @@ void fast_table_done(struct fast_table *table) {
         for (size_t i = 0; i < ARRAY_SIZE(table->shards); i++) {
                 struct shard *shard = &table->shards[i];
 
-                for (size_t j = 0; j < shard->n_buckets; j++)
-                        free_list(shard->buckets[j]);
-                free(shard->buckets);
+                for (size_t j = 0; shard->buckets && j < shard->buckets->n; j++)
+                        free_list(shard->buckets->first[j]);
+                for (struct buckets *buckets; (buckets = shard->buckets);) {
+                        shard->buckets = buckets->outgrown;
+                        free(buckets);
+                }
                 (void) pthread_mutex_destroy(&shard->mutex);
         }
 

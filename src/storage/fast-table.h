@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The copies that there are, or that are to be made, by their blobs' numbers. */
+/* The copies that there are, or that are to be made, by their blobs' numbers. Who looks for one takes no lock, and is in
+ * the epoch as long: what comes out of the table is freed when all who were there then have left. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -16,9 +17,9 @@ enum copy_state {
 };
 
 struct copy {
-        struct copy *next; /* in its bucket, or among those that are gone */
+        struct copy *next; /* atomic: in its bucket, or among those that are gone */
         uint64_t blob;
-        enum copy_state state; /* under the shard's mutex */
+        enum copy_state state; /* atomic, written under the shard's mutex */
         bool is_queued;        /* as all below but heat, the thread's that makes and removes copies */
         uint64_t heat;         /* atomic */
         uint64_t bytes;
@@ -26,10 +27,15 @@ struct copy {
         TAILQ_ENTRY(copy) queue;
 };
 
+struct buckets {
+        struct buckets *outgrown; /* kept until the end: somebody may be in them */
+        size_t n;                 /* a power of two */
+        struct copy *first[];     /* atomic */
+};
+
 struct shard {
-        pthread_mutex_t mutex;
-        struct copy **buckets;
-        size_t n_buckets; /* a power of two; 0: there was no copy yet */
+        pthread_mutex_t mutex;   /* of who changes something */
+        struct buckets *buckets; /* atomic; NULL: there was no copy yet */
         size_t n_copies;
 };
 
@@ -49,8 +55,9 @@ uint64_t fast_hash(uint64_t blob);
 /* Adds one that is wanted. 0; -EEXIST: there is one; -ENOMEM. */
 int fast_table_add(struct fast_table *table, struct copy *copy);
 
-/* Counts a hit of a copy that is ready. Returns false when there is none. */
-bool fast_table_touch(struct fast_table *table, uint64_t blob, uint64_t now);
+/* Counts a hit of a copy that is ready; one that is hot is only read. Returns false when there is none, or rarely when
+ * the table grows. For who is in the epoch. */
+bool fast_table_touch(struct fast_table *table, uint64_t blob);
 
 /* Takes the blob's copy out, if there is one. Returns true when it was ready: it is among those of the next
  * function now, before another can be added. One that is wanted is left to whoever makes it. */

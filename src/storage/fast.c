@@ -46,7 +46,6 @@ struct fast {
         bool is_running;
 
         struct fast_table table;
-        uint64_t clock; /* atomic: of heat.h */
         uint32_t *door; /* atomic, each: a fingerprint of the blob that was last asked for in vain */
 
         pthread_mutex_t mutex;
@@ -64,6 +63,7 @@ struct fast {
 
         /* The thread's own. */
         struct policy *policy;
+        uint64_t clock; /* the policy's */
         struct copy_queue queues[POLICY_QUEUES];
         uint64_t bytes, n_copies;
         uint8_t *piece;
@@ -73,10 +73,6 @@ struct fast {
 
 static uint64_t bytes_of(uint64_t size) {
         return (size + UNIT - 1) / UNIT * UNIT;
-}
-
-static uint64_t tick(struct fast *fast) {
-        return __atomic_add_fetch(&fast->clock, 1, __ATOMIC_RELAXED);
 }
 
 /* ---- for getters and the writer ---- */
@@ -96,15 +92,15 @@ static int open_copy(struct fast *fast, uint64_t blob, uint64_t size, bool nowai
 }
 
 int fast_open(struct fast *fast, uint64_t blob, uint64_t size, bool nowait) {
-        uint64_t now = tick(fast);
+        struct epoch_slot *slot = epoch_enter(hot_epoch(fast->storage->hot));
+        bool is_ready = fast_table_touch(&fast->table, blob);
         int fd;
 
-        if (!fast_table_touch(&fast->table, blob, now))
+        epoch_leave(slot);
+        if (!is_ready)
                 return -ENOENT;
 
         fd = open_copy(fast, blob, size, nowait);
-        if (fd >= 0)
-                stats_add(&fast->storage->stats.fast_hits, 1);
         if (fd >= 0 || fd == -EINPROGRESS)
                 return fd;
 
@@ -209,6 +205,14 @@ static void unlink_copy(struct fast *fast, uint64_t blob) {
         blob_remove_folder(&fast->folder.blobs, blob >> BLOB_FOLDER_BITS);
 }
 
+/* It is in the table no more, and in no list. */
+static void free_copy(struct fast *fast, struct copy *copy) {
+        struct epoch *epoch = hot_epoch(fast->storage->hot);
+
+        epoch_wait(epoch, epoch_mark(epoch));
+        free(copy);
+}
+
 /* Ends one that is not in the table any more. */
 static void remove_copy(struct fast *fast, struct copy *copy) {
         if (copy->is_queued) {
@@ -219,7 +223,7 @@ static void remove_copy(struct fast *fast, struct copy *copy) {
         unlink_copy(fast, copy->blob);
         fast->bytes -= copy->bytes;
         fast->n_copies--;
-        free(copy);
+        free_copy(fast, copy);
         publish_stats(fast);
 }
 
@@ -256,7 +260,7 @@ static bool evict(struct fast *fast) {
 
                 TAILQ_REMOVE(&fast->queues[q], copy, queue);
                 goes = policy_examine(fast->policy, &copy->place, fast_hash(copy->blob), copy->bytes, heat,
-                                      tick(fast));
+                                      ++fast->clock);
                 if (!goes) {
                         TAILQ_INSERT_TAIL(&fast->queues[copy->place.queue], copy, queue);
                         continue;
@@ -449,12 +453,12 @@ static void make_copy(struct fast *fast, const struct job *job) {
         }
         if (r <= 0) {
                 (void) fast_table_remove(&fast->table, copy);
-                free(copy);
+                free_copy(fast, copy);
                 return;
         }
 
         copy->bytes = bytes_of(job->info.size);
-        copy->place = policy_insert(fast->policy, fast_hash(copy->blob), copy->bytes, tick(fast));
+        copy->place = policy_insert(fast->policy, fast_hash(copy->blob), copy->bytes, ++fast->clock);
         copy->is_queued = true;
         TAILQ_INSERT_TAIL(&fast->queues[copy->place.queue], copy, queue);
         fast->bytes += copy->bytes;

@@ -230,6 +230,8 @@ static void count_get(struct get *get, int r) {
 
         tally_add(&tally->gets, 1);
         tally_add(get->is_hot ? &tally->hot_hits : &tally->hot_misses, 1);
+        if (get->object->copy != 0)
+                tally_add(&tally->fast_hits, 1);
         if (r >= 0) {
                 tally_add(&tally->hits, 1);
                 /* The key of what is not committed yet is not known. */

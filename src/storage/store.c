@@ -335,6 +335,10 @@ static int open_store(struct storage *storage, const struct storage_config *conf
                         storage_tell(storage, STORAGE_EVENT_VIEW_UNUSABLE, NULL, 0, r);
         }
 
+        r = hot_new(&storage->hot, config->cache_size, storage->accounts->seed, storage->hooks.hot_hash);
+        if (r < 0)
+                return r;
+
         if (config->cache_path) {
                 r = fast_new(&storage->fast, storage, config);
                 if (r < 0)
@@ -346,10 +350,6 @@ static int open_store(struct storage *storage, const struct storage_config *conf
                 return r;
 
         r = overlay_new(&storage->overlay);
-        if (r < 0)
-                return r;
-
-        r = hot_new(&storage->hot, config->cache_size, storage->accounts->seed, storage->hooks.hot_hash);
         if (r < 0)
                 return r;
 
@@ -476,6 +476,7 @@ void storage_get_stats(struct storage *storage, struct storage_stats *ret) {
                 ret->hits += __atomic_load_n(&tally->hits, __ATOMIC_RELAXED);
                 ret->hot_hits += __atomic_load_n(&tally->hot_hits, __ATOMIC_RELAXED);
                 ret->hot_misses += __atomic_load_n(&tally->hot_misses, __ATOMIC_RELAXED);
+                ret->fast_hits += __atomic_load_n(&tally->fast_hits, __ATOMIC_RELAXED);
         }
         hot_count(storage->hot, &ret->hot_bytes, &ret->hot_objects);
 

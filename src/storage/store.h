@@ -61,7 +61,7 @@ int storage_init_with_hooks(struct storage **ret,
 
 /* What gets with one place in the epoch count. Each number atomic. */
 struct tally {
-        uint64_t gets, hits, hot_hits, hot_misses;
+        uint64_t gets, hits, hot_hits, hot_misses, fast_hits;
 } __attribute__((aligned(64)));
 
 struct storage {

@@ -28,27 +28,33 @@ sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "integration")]
 import wire  # noqa: E402, pylint: disable=wrong-import-position
 from daemon import Daemon  # noqa: E402, pylint: disable=wrong-import-position
 
-OBJECTS = 64
+OBJECTS = 32
 WORKERS = 2
 ROUNDS = 128
 RARELY = 1.0  # in 1,000 requests
 TRIES = 8
+PATIENCE = 1000  # times that the requests are asked until copies of files are there
 SHOWN = 8  # kinds of lines
 USER = pwd.getpwuid(os.geteuid()).pw_name
 RULES = (f'[Namespace all]\nPrefix=""\nReadUsers={USER}\nPublishUsers={USER}\n', "")
 WITHOUT_OPENAT2 = ("", "LINES_NO_OPENAT2")
+FASTER = ("[Store]\nCachePath={base}/faster\n", "")
+LRU = ("[Store]\nPolicy=lru\n", "")
 LIMITED = (("writes", "writes to shared lines"), ("locks", "locks"), ("allocations", "calls of the allocator"))
 
 
 class Case:
-    """Gets of that name and mode, depth at once. setup: of the daemon, the configuration and the environment."""
+    """Gets of that name and mode, depth at once. setup: of the daemon, the configuration and the environment; n_copied:
+    that many files are to be in the faster folder first. writes_max: to shared lines, in 1,000 requests."""
 
-    def __init__(self, title, name, mode, depth, setup=("", "")):
+    def __init__(self, title, name, mode, depth, setup=("", ""), *, n_copied=0, writes_max=RARELY):
         self.title = title
         self.name = name
         self.mode = mode
         self.depth = depth
         self.setup = setup
+        self.n_copied = n_copied
+        self.writes_max = writes_max
 
     @property
     def count(self):
@@ -66,6 +72,9 @@ CASES = (
     Case("fdpass 64 KiB, depth 32, without openat2()", "large", wire.OP_FDPASS, 32, WITHOUT_OPENAT2),
     Case("copy 64 KiB, depth 1", "large", wire.OP_COPY, 1),
     Case("splice 64 KiB, depth 1", "large", wire.OP_SPLICE, 1),
+    Case("fdpass 64 KiB, depth 32, CachePath=", "large", wire.OP_FDPASS, 32, FASTER, n_copied=OBJECTS),
+    # Its order is that of all gets: there is one clock, and each object's place in a table has when it was.
+    Case("copy 1 KiB, depth 32, Policy=lru", "small", wire.OP_COPY, 32, LRU, writes_max=2000 + RARELY),
 )
 
 
@@ -79,6 +88,8 @@ class Counter:
 
     def __enter__(self):
         self.daemon.__enter__()
+        (self.daemon.base / "faster").mkdir()
+        self.daemon.configure(self.daemon.settings.replace("{base}", str(self.daemon.base)))
         with socket.socket(socket.AF_UNIX) as listener:
             path = str(self.daemon.base / "lines.sock")
             listener.bind(path)
@@ -100,8 +111,12 @@ class Counter:
         peers = [wire.Peer(self.daemon.reader, depth=case.depth) for _ in range(WORKERS)]
         run(case, peers)  # so that all is where it stays
         run(case, peers)
+        for _ in range(PATIENCE):
+            if len([path for path in (self.daemon.base / "faster").rglob("*") if len(path.name) == 16]) >= case.n_copied:
+                break
+            run(case, peers)
         results = []
-        while len(results) < TRIES and not any(is_fine(result) for result in results):
+        while len(results) < TRIES and not any(is_fine(case, result) for result in results):
             time.sleep(len(results) / 4)
             results.append(self.count(case, peers))
         for peer in peers:
@@ -223,16 +238,20 @@ def measure_all(build):
     return {case.title: found[case.title] for case in CASES}
 
 
-def is_fine(result):
-    return all(result[name] <= RARELY for name, _ in LIMITED)
+def limit(case, name):
+    return case.writes_max if name == "writes" else RARELY
 
 
-def explain(result):
+def is_fine(case, result):
+    return all(result[name] <= limit(case, name) for name, _ in LIMITED)
+
+
+def explain(case, result):
     """What is wrong, with the places of the code."""
     for name, what in LIMITED:
-        if result[name] > RARELY:
-            yield f"{result[name]:.1f} {what} in 1,000 requests are more than {RARELY:.0f}"
-    if is_fine(result):
+        if result[name] > limit(case, name):
+            yield f"{result[name]:.1f} {what} in 1,000 requests are more than {limit(case, name):.0f}"
+    if is_fine(case, result):
         return
     written = collections.Counter()
     for deeds in result["shared"]:
@@ -255,10 +274,11 @@ def main():
 
     print(f"1..{len(CASES)}")
     print(f"# {'two workers, 1,000 requests':<44}{'lines':>7}{'writes':>9}{'locks':>8}{'waits':>8}{'allocations':>13}")
-    for number, (title, result) in enumerate(found.items(), 1):
+    for number, case in enumerate(CASES, 1):
+        title, result = case.title, found[case.title]
         print(f"# {title:<44}{result['lines']:>7}{result['writes']:>9.2f}{result['locks']:>8.2f}{result['waits']:>8.2f}"
               f"{result['allocations']:>13.2f}")
-        wrong = list(explain(result))
+        wrong = list(explain(case, result))
         for line in wrong:
             print(f"# {line}")
         print(f"{'not ok' if wrong else 'ok'} {number} {title}")
