@@ -277,6 +277,7 @@ void storage_upload_release(struct storage_upload *upload) {
                 (void) __atomic_fetch_sub(&upload->storage->written, upload->size, __ATOMIC_RELAXED);
         if (upload->staged != 0)
                 blob_unstage(&upload->storage->blobs, upload->staged);
+        upload->staged = 0;
         close_fdp(&upload->fd);
 }
 

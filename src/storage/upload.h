@@ -37,5 +37,5 @@ int upload_sync(struct storage_upload *upload);
 
 /* Moves the file and what is known of it; no buffer, and nothing more can be written. */
 void upload_move(struct storage_upload *to, struct storage_upload *from);
-/* Closes the file. */
+/* Closes the file. More than once is fine. */
 void storage_upload_release(struct storage_upload *upload);

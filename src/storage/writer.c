@@ -211,9 +211,18 @@ static int try_changes(struct writer *writer, struct storage_change **changes, s
         return writer_commit(writer, txn);
 }
 
+/* Its file is closed here: by the time its owner does it the next put may have removed its name, and whoever closes a file
+ * without one waits until the disk has its space back. */
+static void release_body(const struct storage_change *change) {
+        if (change->kind == STORAGE_PUT && change->result >= 0 && !change->is_shown)
+                storage_upload_release(change->upload);
+}
+
 static void report_changes(struct writer *writer, struct storage_change **changes, size_t n) {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
                 writer_hide(writer, changes[i]);
+                release_body(changes[i]);
+        }
 
         /* After an I/O error nobody knows what the dictionary holds: better a blob too many. */
         for (size_t i = 0; i < n; i++)
