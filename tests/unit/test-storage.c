@@ -468,6 +468,38 @@ static void test_uploads(void) {
         shelf_destroy(&shelf);
 }
 
+static void count_open(struct storage_change *change) {
+        __atomic_store_n((unsigned *) change->userdata, harness_count_fds(), __ATOMIC_RELEASE);
+}
+
+/* Its owner, who may be the last that has the file open by then, is not to wait for the disk. */
+static void test_upload_is_closed(void) {
+        g_autofree uint8_t *bytes = make_bytes(1, BIG);
+        struct storage_upload *upload;
+        unsigned n_open = 0, n_before;
+        struct storage_change change = {
+                .kind = STORAGE_PUT, .uri = "a", .uri_size = 1, .done = count_open, .userdata = &n_open
+        };
+        struct shelf shelf;
+
+        shelf_init(&shelf);
+        shelf_open(&shelf);
+        n_before = harness_count_fds();
+        assert_ok(storage_upload_new(shelf.storage, BIG, &upload));
+        assert_ok(storage_upload_write(upload, bytes, BIG));
+        assert_ok(storage_upload_finish(upload));
+        g_assert_cmpuint(harness_count_fds(), ==, n_before + 1);
+
+        change.upload = upload;
+        storage_submit(shelf.storage, &change);
+        wait_until(__atomic_load_n(&n_open, __ATOMIC_ACQUIRE) > 0);
+        assert_ok(change.result);
+        g_assert_cmpuint(n_open, ==, n_before);
+        storage_upload_free(upload);
+        g_assert_cmpuint(harness_count_fds(), ==, n_before);
+        shelf_destroy(&shelf);
+}
+
 static void test_inline_max(void) {
         static const size_t limits[] = { 0, 1, 5000 };
         struct shelf shelf;
@@ -626,6 +658,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/conditions", test_conditions);
         harness_add("/storage/expiry", test_expiry);
         harness_add("/storage/uploads", test_uploads);
+        harness_add("/storage/upload-is-closed", test_upload_is_closed);
         harness_add("/storage/inline-max", test_inline_max);
         harness_add("/storage/stats", test_stats);
         harness_add("/storage/hits", test_hits);
