@@ -249,8 +249,14 @@ def thread_nsec(pid, thread):
     return int(pathlib.Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
 
 
+def ran_and_waited(pid, tids=None):
+    """What threads of a process ran, and were ready to run while something else did, in nanoseconds; all of them, or some."""
+    paths = [path for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat") if tids is None or int(path.parent.name) in tids]
+    return [sum(numbers) for numbers in zip(*(map(int, path.read_text().split()[:2]) for path in paths))]
+
+
 def cpu_nsec(pid):
-    return sum(int(path.read_text().split()[0]) for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return ran_and_waited(pid)[0]
 
 
 def warm_up(s):
@@ -308,21 +314,34 @@ def run_mixed(s, extra):
     warm_up(s)
     s.objmapper.pin(0, 1)
     publish = s.objmapper.host.path("/run/objmapper/publish.sock")
-    command = load_command("objmapper", s.objmapper, KIB, "-c", 800, "-m", "copy", "-t", 6000, core="0,1")
-    others = [load_command("objmapper", s.objmapper, MIB, "-c", 100, "-m", "splice", "-t", 8000, core="0,1"),
-              load_command("objmapper", s.objmapper, 16 << 10, "-c", 100, "-u", "-t", 8000, core="0,1")]
+    command = load_command("objmapper", s.objmapper, KIB, "-c", 800, "-m", "copy", "-t", 10 * MSEC, core="0,1")
+    msec = ROUNDS * (10 * MSEC + 1000) + 2000
+    others = [load_command("objmapper", s.objmapper, MIB, "-c", 100, "-m", "splice", "-t", msec, core="0,1"),
+              load_command("objmapper", s.objmapper, 16 << 10, "-c", 100, "-u", "-t", msec, core="0,1")]
     others[1][others[1].index(str(s.objmapper.path))] = str(publish)
     running = [subprocess.Popen(other, stdout=subprocess.PIPE) for other in others]
     time.sleep(1)
-    before = histogram(s, "get_inline")
-    gets = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    after = histogram(s, "get_inline")
-    answers = [json.loads(other.communicate()[0]) for other in running]
-    extra["mixed"] = {"gets": gets, "splices": answers[0], "puts": answers[1],
-                      "server": {name: percentile(before, after, part) for name, part in
-                                 (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))}}
+    rounds = [mixed_round(s, command) for _ in range(ROUNDS)]
+    splices, puts = (json.loads(other.communicate()[0]) for other in running)
+    extra["mixed"] = {**{name: {part: statistics.median(one[name][part] for one in rounds) for part in rounds[0][name]} for name in rounds[0]},
+                      "splices": splices, "puts": puts}
     s.objmapper.restart()
     warm_up(s)
+
+
+def mixed_round(s, command):
+    """What the small gets came to, by their client and by the server; and what parts of a processor were used meanwhile by the
+    threads of the daemon, and waited for."""
+    pid, workers = s.objmapper.pids()[0], s.objmapper.workers()
+    before, begun = histogram(s, "get_inline"), time.monotonic()
+    all_before, workers_before = ran_and_waited(pid), ran_and_waited(pid, workers)
+    gets = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    all_, workers_ = ran_and_waited(pid), ran_and_waited(pid, workers)
+    took = (time.monotonic() - begun) * 1e9
+    after = histogram(s, "get_inline")
+    ran, waited = ((now - then) / took for now, then in zip(workers_, workers_before))
+    return {"gets": gets, "server": {name: percentile(before, after, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
+            "workers": {"ran": ran, "waited": waited}, "others": {"ran": (all_[0] - all_before[0]) / took - ran}}
 
 
 def rss_kib(pid):

@@ -108,6 +108,19 @@ static uint64_t processor_nsec(const char *pids) {
         return sum;
 }
 
+/* What this process ran, and was ready to run while something else did, in nanoseconds. */
+static void own_nsec(uint64_t *ret_ran, uint64_t *ret_waited) {
+        FILE *f = fopen("/proc/self/schedstat", "re");
+        unsigned long long ran = 0, waited = 0;
+
+        if (f) {
+                (void) fscanf(f, "%llu %llu", &ran, &waited);
+                (void) fclose(f);
+        }
+        *ret_ran = ran;
+        *ret_waited = waited;
+}
+
 static int compare(const void *a, const void *b) {
         const uint32_t *x = a, *y = b;
 
@@ -116,14 +129,17 @@ static int compare(const void *a, const void *b) {
 
 static void tell(struct load *load, uint64_t nsec, uint64_t server_nsec) {
         uint64_t n = MIN(load->n_took, load->took_max), n_batches = MIN(load->n_batches, load->took_max);
+        uint64_t ran, waited;
 
+        own_nsec(&ran, &waited);
         qsort(load->took, n, sizeof(load->took[0]), compare);
         qsort(load->batch_took, n_batches, sizeof(load->batch_took[0]), compare);
         printf("{\"n\": %llu, \"rate\": %.1f, \"p50\": %u, \"p99\": %u, \"p999\": %u, \"max\": %u, "
-               "\"batch\": %u, \"server_usec\": %.4f}\n",
+               "\"batch\": %u, \"server_usec\": %.4f, \"ran\": %.3f, \"waited\": %.3f}\n",
                (unsigned long long) load->n_done, (double) load->n_done * 1e9 / (double) nsec,
                load->took[n / 2], load->took[n * 99 / 100], load->took[n * 999 / 1000], load->took[n - 1],
-               load->batch_took[n_batches / 2], (double) server_nsec / 1e3 / (double) load->n_done);
+               load->batch_took[n_batches / 2], (double) server_nsec / 1e3 / (double) load->n_done, (double) ran / (double) nsec,
+               (double) waited / (double) nsec);
 }
 
 static void run(struct load *load) {

@@ -172,15 +172,13 @@ TITLES = (
 
 NOTES = """What keeps an aim from being reached, as far as it is known:
 
-- Open files (1, 2): under the shipped unit each openat() goes through all of its system call filters, since
-  RestrictSUIDSGID= looks at its arguments; the raw loops have none. *Settings* shows it without that line. The daemon
-  looks at the file's size, too, and its path has one more folder.
 - Small objects (3): the daemon and the library do more for a get than count its bytes, as the clients of the others do.
 - Large bodies (4): where the bare calls do not reach an aim either, the last column says so. At 1 MiB each get opens its
   file, which nginx has open; the client is woken across processors, which takes as long as it does to move the bytes.
 - Two workers that open files (5) have one table of descriptors, of which one at a time takes or gives back a number; *What
   two workers share* has what follows.
-- The mixed load (6): clients and workers share two processors, and a worker that has to wait for one is late.
+- The mixed load (6): three clients, two workers and the threads that put share two processors that have nothing to spare.
+  *1,000 sessions of many kinds* has how long the workers were ready to run and did not: whoever is answered then is late.
 """
 
 
@@ -279,7 +277,10 @@ redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. 
                     table(("small gets", "p50 µs", "p99 µs", "p99.9 µs", "per second"), [
                         ("by the clients", usec(mixed["gets"]["p50"]), usec(mixed["gets"]["p99"]), usec(mixed["gets"]["p999"]), number(mixed["gets"]["rate"])),
                         ("by the server, from the socket to it", *(mixed["server"][name] for name in ("p50", "p99", "p999")), "")]) +
-                    f"\nBeside them {number(mixed['splices']['rate'])} splices and {number(mixed['puts']['rate'])} durable puts a second.\n")
+                    f"\nBeside them {number(mixed['splices']['rate'])} splices and {number(mixed['puts']['rate'])} durable puts a second. "
+                    f"Of each second the workers ran {mixed['workers']['ran'] * 1000:.0f} ms and were ready for {mixed['workers']['waited'] * 1000:.0f} ms "
+                    f"while something else had the processor; the daemon's other threads, which put, ran {mixed['others']['ran'] * 1000:.0f} ms; "
+                    f"the client of the small gets ran {mixed['gets']['ran'] * 1000:.0f} ms and was ready for {mixed['gets']['waited'] * 1000:.0f} ms.\n")
     if "idle" in extra:
         idle = extra["idle"]
         text.append(f"## Idle sessions\n\n{idle['sessions']:,} sessions that said hello and nothing more: memory of the daemon (RssAnon) "
