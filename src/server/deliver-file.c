@@ -60,19 +60,12 @@ void deliver_file(struct delivery *delivery, enum timed timed) {
         output_add_file_reply(session, delivery->reply, timed, &file);
 }
 
-/* How much the turn has left, in whole pages; nobody else's turn is made to wait by a larger piece at its beginning. */
-static uint64_t turn_size(const struct worker *worker) {
-        if (!worker->turns && worker->may_send == TURN_SEND_MAX)
-                return ALONE_SEND_MAX;
-
-        return MAX(worker->may_send & ~(PAGE - 1), PAGE);
-}
-
-/* How much may be moved now without waiting for the disk; 0: nothing. */
-static size_t warm_size(const struct worker *worker, struct output_item *item) {
-        uint64_t size = MIN(turn_size(worker), worker->pipe_size), looked_at;
+/* How much of max may be moved now without waiting for the disk, in whole pages; 0: nothing. */
+static size_t warm_size(const struct worker *worker, struct output_item *item, uint64_t max) {
+        uint64_t size = MAX(max & ~(PAGE - 1), PAGE), looked_at;
 
         item->piece = MAX(item->piece, PIECE_FIRST);
+        size = MIN(size, worker->pipe_size);
         size = MIN(size, item->size);
         size = MIN(size, (uint64_t) item->piece);
         if (item->offset + size <= item->warm)
@@ -154,15 +147,15 @@ static void wait_for_room(struct session *session) {
         }
 
         (void) sched_yield();
-        worker->may_send = 0;
+        worker->may_send = worker->may_send_alone = 0;
 }
 
-ssize_t deliver_file_send(struct session *session, struct output_item *item) {
+ssize_t deliver_file_send(struct session *session, struct output_item *item, uint64_t max) {
         struct worker *worker = session->worker;
         ssize_t filled, n;
         size_t size;
 
-        size = warm_size(worker, item);
+        size = warm_size(worker, item, max);
         if (size == 0)
                 return cold_warm_output(session, item);
 

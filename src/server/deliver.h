@@ -42,6 +42,6 @@ void deliver_auto(struct delivery *delivery);
 /* The answer with the bytes of its file, which is open. */
 void deliver_file(struct delivery *delivery, enum timed timed);
 
-/* For the output: sends a piece of the item's file. Returns the bytes sent; 0: it waits, session->output_wait says for
- * what; or the error that ends the session. */
-ssize_t deliver_file_send(struct session *session, struct output_item *item);
+/* For the output: sends a piece of the item's file, of max bytes or a page at most. Returns the bytes sent; 0: it waits,
+ * session->output_wait says for what; or the error that ends the session. */
+ssize_t deliver_file_send(struct session *session, struct output_item *item, uint64_t max);

@@ -652,19 +652,23 @@ int output_flush(struct session *session) {
                 struct output_item *item = item_at(output, 0);
                 ssize_t n;
 
-                if (worker->may_send == 0 || (worker->small_first && item->kind == OUTPUT_FILE))
-                        return 1;
-
                 if (item->kind == OUTPUT_FILE) {
-                        n = deliver_file_send(session, item);
+                        uint64_t max = worker->turns ? worker->may_send : worker->may_send_alone;
+
+                        if (max == 0 || worker->small_first)
+                                return 1;
+                        n = deliver_file_send(session, item, max);
                         if (n > 0)
                                 advance(output, (uint64_t) n, 0);
-                } else
+                } else if (worker->may_send == 0)
+                        return 1;
+                else
                         n = send_some(session);
                 if (n < 0)
                         return (int) n;
                 if (n > 0) {
                         worker->may_send -= MIN(worker->may_send, (uint64_t) n);
+                        worker->may_send_alone -= MIN(worker->may_send_alone, (uint64_t) n);
                         session->output_usec = worker->now_usec;
                         return_chunks(session);
                 } else if (session->output_wait != OUTPUT_READY)

@@ -657,6 +657,7 @@ void session_may_send(struct session *session) {
 
 void session_turn(struct session *session, uint32_t events) {
         session->worker->may_send = TURN_SEND_MAX;
+        session->worker->may_send_alone = ALONE_SEND_MAX;
         session->worker->wall_usec = clock_usec(CLOCK_REALTIME_COARSE);
 
         if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN)) {

@@ -61,10 +61,11 @@ struct worker {
 
         /* The scratch space of whoever's turn it is. */
         struct storage_object object;
-        uint64_t may_send; /* bytes, in this turn; a little more may come of it */
-        bool small_first;  /* others wait: what has to be sent from files waits for a turn */
-        uint8_t *received; /* PROTO_HEAD_MAX + RECEIVE_MAX bytes */
-        uint8_t *copied;   /* COPY_MAX bytes */
+        uint64_t may_send;       /* bytes, in this turn; a little more may come of it */
+        uint64_t may_send_alone; /* of files, as long as no other session has a turn to come */
+        bool small_first;        /* others wait: what has to be sent from files waits for a turn */
+        uint8_t *received;       /* PROTO_HEAD_MAX + RECEIVE_MAX bytes */
+        uint8_t *copied;         /* COPY_MAX bytes */
         int pipe_read, pipe_write, null_fd;
         size_t pipe_size;
 
