@@ -15,11 +15,13 @@
 #include "transfer.h"
 #include "words.h"
 
-#define INPUT_SIZE   CONNECTION_INPUT_SIZE
-#define ROUNDS_MAX   64                  /* reads in one turn */
-#define SPLICE_MAX   ((size_t) 1 << 20)  /* bytes of one splice, and of the pipe where that is allowed */
-#define YIELDS_MAX   30                  /* about 20 µs: less than it takes to be woken */
-#define UNWANTED_MAX (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
+#define INPUT_SIZE      CONNECTION_INPUT_SIZE
+#define ROUNDS_MAX      64                   /* reads in one turn */
+#define SPLICE_MAX      ((size_t) 1 << 20)   /* bytes of one splice, and of the pipe where that is allowed */
+#define LARGE_MIN       (UINT64_C(32) << 10) /* bytes of a body that are worth a read of their own */
+#define AFTER_LARGE_MAX ((size_t) 4 << 10)
+#define YIELDS_MAX      30                  /* about 20 µs: less than it takes to be woken */
+#define UNWANTED_MAX    (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
 
 static struct call *find_call(const struct connection *connection, uint64_t id) {
         struct call *call = connection->slot[id % CONNECTION_DEPTH_MAX];
@@ -100,6 +102,7 @@ static void begin_body(struct connection *connection,
                        uint64_t size) {
         connection->receiving = call;
         connection->in_body = true;
+        connection->after_large = kind == DOWNLOAD_MEMORY && size >= LARGE_MIN;
         download_begin(&connection->download, kind, size, call ? call->output : -EBADF, connection->object);
 }
 
@@ -376,13 +379,17 @@ static bool take_input(struct connection *connection) {
         }
 }
 
-/* How much may be read: where a body is to stay out of memory no byte of it is. */
+/* How much may be read: where a body is to stay out of memory no byte of it is, and behind a large one there is most
+ * likely another, whose bytes are read to their own place. */
 static size_t wanted_input(const struct connection *connection) {
         size_t size = connection->input_end - connection->input_begin;
         struct proto_head head;
 
-        if (connection->in_body || connection->n_splices_expected == 0)
+        if (connection->in_body ||
+            (connection->n_splices_expected == 0 && (!connection->after_large || size >= AFTER_LARGE_MAX)))
                 return INPUT_SIZE - connection->input_end;
+        if (connection->n_splices_expected == 0)
+                return AFTER_LARGE_MAX - size;
         if (size < PROTO_HEAD_FIXED)
                 return PROTO_HEAD_FIXED - size;
 

@@ -178,15 +178,31 @@ static char *large_body(char c, size_t size) {
 static const struct {
         char c;
         size_t size;
-} large[] = { { 'a', LARGE }, { 'b', 300000 }, { 'c', LARGE + 12345 }, { 'd', LARGE - 5 }, { 'e', 9 } };
+} large[] = { { 'a', LARGE }, { 'b', 300000 }, { 'c', LARGE + 12345 }, { 'd', 9 }, { 'e', LARGE - 5 } };
+
+#define VALUE_SIZE \
+        ((size_t) 9000) /* of the last: a head that is longer than what is read at once behind a large body */
 
 static void script_large(struct mock *mock) {
+        static uint8_t metadata[VALUE_SIZE + 100], value[VALUE_SIZE];
+        const struct proto_pair pair = { { (const uint8_t *) "k", 1 }, { value, sizeof(value) } };
+        struct proto_message message;
+        size_t size = 0;
+
         mock_greet(mock);
         for (size_t i = 0; i < G_N_ELEMENTS(large); i++) {
                 g_autofree char *body = large_body(large[i].c, large[i].size);
 
                 mock_reply_copy(mock, mock_skip(mock, PROTO_GET), body);
         }
+
+        message = mock_ok(PROTO_GET, mock_skip(mock, PROTO_GET));
+        assert_ok(proto_metadata_append(metadata, sizeof(metadata), &size, &pair));
+        message.head.mode = OP_COPY;
+        message.head.body_size = message.info.size = 3;
+        message.metadata = (struct proto_bytes){ metadata, size };
+        message.has = PROTO_HAS(PROTO_TAG_INFO) | PROTO_HAS(PROTO_TAG_METADATA);
+        mock_send(mock, &message, "end");
 }
 
 /* Whether the kernel was asked for large pages at p. */
@@ -212,6 +228,7 @@ static bool has_large_pages(const void *p) {
 static void test_large(void) {
         const bool are_there = access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
         const char *const uri = "large";
+        size_t value_size;
         struct mock *mock = mock_new(script_large, NULL);
         objmapper_client *client = connect_to(mock);
         objmapper_object *object = NULL;
@@ -227,6 +244,11 @@ static void test_large(void) {
                 if (are_there && large[i].size >= LARGE - 5)
                         g_assert_true(has_large_pages((const char *) data + size / 2));
         }
+
+        g_assert_cmpint(objmapper_get_many(client, &uri, 1, &object, NULL), ==, 1);
+        assert_body(object, "end");
+        g_assert_nonnull(objmapper_object_get_metadata(object, "k", &value_size));
+        g_assert_cmpuint(value_size, ==, VALUE_SIZE);
 
         objmapper_object_free(object);
         objmapper_client_close(client);
