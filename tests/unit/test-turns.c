@@ -204,7 +204,8 @@ static void send_get(int fd, const char *name, uint8_t mode) {
 }
 
 /* Bulk readers have n gets each under way, and take what came after each turn; a small get gets its answer in each. */
-static void small_among_bulk(struct scene *scene, const char *name, unsigned n, uint8_t mode) {
+static void small_among_bulk(
+                struct scene *scene, const char *name, unsigned n, uint8_t mode, bool from_file) {
         size_t taken[BULKS] = {};
         unsigned left = BULKS;
 
@@ -227,8 +228,10 @@ static void small_among_bulk(struct scene *scene, const char *name, unsigned n, 
                         taken[i] += size;
                         sum += size;
                 }
-                /* A session whose request came just now may have a turn for that, and one more. */
-                g_assert_cmpuint(sum, <=, (turns == 0 ? BULKS + 3 : 3) * (TURN_SEND_MAX + HEADS));
+                /* A session whose request came just now may have a turn for that, and one more; not for what is sent
+                 * from a file, when others are heard of as well. */
+                g_assert_cmpuint(sum, <=,
+                                 (turns == 0 && !from_file ? BULKS + 3 : 3) * (TURN_SEND_MAX + HEADS));
                 if (sum == 0) /* the bodies are not in memory any more */
                         g_usleep(1000);
         }
@@ -252,7 +255,7 @@ static void test_small_among_bulk(void) {
                 set_scene(&scene, BULKS);
                 assert_ok(storage_put(scene.storage, bodies[i].name, 5, body, bodies[i].size, NULL, 0, NULL));
                 small_among_bulk(&scene, bodies[i].name, (unsigned) (BULK_SIZE / bodies[i].size),
-                                 bodies[i].mode);
+                                 bodies[i].mode, bodies[i].size == BULK_SIZE);
                 strike_scene(&scene);
         }
 }
