@@ -21,6 +21,7 @@
 #define LARGE_MIN       (UINT64_C(32) << 10) /* bytes of a body that are worth a read of their own */
 #define AFTER_LARGE_MAX ((size_t) 4 << 10)
 #define YIELDS_MAX      30                  /* about 20 µs: less than it takes to be woken */
+#define LATE_MAX        8                   /* times that it is not tried, where it was in vain */
 #define UNWANTED_MAX    (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
 
 static struct call *find_call(const struct connection *connection, uint64_t id) {
@@ -448,16 +449,22 @@ static bool may_splice(const struct connection *connection) {
 }
 
 /* Moves what came of the body. The daemon has the processor first if it wants it, and then the next piece is often
- * there: to go to sleep for each, and be woken, costs both of them more than a piece. */
+ * there: to go to sleep for each, and be woken, costs both of them more than a piece. Where that was in vain it is not
+ * tried again soon. */
 static ssize_t fill_pipe(struct connection *connection, size_t size, bool wait) {
         const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
 
-        for (unsigned i = 0; wait && i < YIELDS_MAX; i++) {
-                ssize_t n = splice(connection->fd, NULL, connection->pipe[1], NULL, size, flags);
+        if (wait && connection->n_late > 0)
+                connection->n_late--;
+        else if (wait) {
+                for (unsigned i = 0; i < YIELDS_MAX; i++) {
+                        ssize_t n = splice(connection->fd, NULL, connection->pipe[1], NULL, size, flags);
 
-                if (n >= 0 || errno != EAGAIN)
-                        return n;
-                (void) sched_yield();
+                        if (n >= 0 || errno != EAGAIN)
+                                return n;
+                        (void) sched_yield();
+                }
+                connection->n_late = LATE_MAX;
         }
 
         return splice(connection->fd, NULL, connection->pipe[1], NULL, size,

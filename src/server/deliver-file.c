@@ -28,7 +28,8 @@
 /* Of a body that was sent a moment ago one byte is looked at in so many. */
 #define RECENT_WINDOW ((uint64_t) 4 << 20)
 
-#define ROOM_SOON_USEC UINT64_C(50) /* less than it takes to be woken */
+#define ROOM_SOON_USEC UINT64_C(50) /* about what it takes to be woken */
+#define LATE_MAX       8            /* times that it is not tried, where it was in vain */
 
 /* Large bodies go out in few turns when the socket takes much at once. */
 static void raise_buffer(struct session *session) {
@@ -147,17 +148,26 @@ static ssize_t send_small(struct session *session, struct output_item *item) {
 }
 
 /* A client who takes what comes has made room before a worker that sleeps could be woken. As long as that may be so, and
- * nobody else has a turn to come, the session has another turn, after who else wants the processor. */
+ * nobody else has a turn to come, the session has another turn, after who else wants the processor. Where that was in
+ * vain, since the client is slow or has to wait for this processor, it is not tried again soon. */
 static void wait_for_room(struct session *session) {
         struct worker *worker = session->worker;
 
-        if (worker->turns || worker->now_usec >= session->output_usec + ROOM_SOON_USEC) {
-                session->output_wait = OUTPUT_WAIT_ROOM;
+        if (session->full_usec == 0)
+                session->full_usec = worker->now_usec;
+
+        if (worker->now_usec >= session->full_usec + ROOM_SOON_USEC)
+                session->n_room_late = LATE_MAX;
+        else if (session->n_room_late > 0)
+                session->n_room_late--;
+        else if (!worker->turns) {
+                (void) sched_yield();
+                worker->may_send = worker->may_send_alone = 0;
                 return;
         }
 
-        (void) sched_yield();
-        worker->may_send = worker->may_send_alone = 0;
+        session->full_usec = 0;
+        session->output_wait = OUTPUT_WAIT_ROOM;
 }
 
 ssize_t deliver_file_send(struct session *session, struct output_item *item, uint64_t max) {
@@ -194,5 +204,7 @@ ssize_t deliver_file_send(struct session *session, struct output_item *item, uin
         item->piece = n < filled ? PIECE_FIRST : MIN(2 * item->piece, (uint32_t) ALONE_SEND_MAX);
         if (n == 0)
                 wait_for_room(session);
+        else
+                session->full_usec = 0;
         return n;
 }

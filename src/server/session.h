@@ -88,8 +88,10 @@ struct session {
 
         struct output *output; /* NULL: nothing waits */
         enum output_wait output_wait;
-        bool warming;      /* a job reads the next of the first body that waits from the disk */
-        uint32_t fds_sent; /* since the client was last seen to have received all */
+        uint8_t n_room_late; /* times to wait at once when the socket is full */
+        uint64_t full_usec;  /* since when it is, and room is looked for again and again; 0: it is not */
+        bool warming;        /* a job reads the next of the first body that waits from the disk */
+        uint32_t fds_sent;   /* since the client was last seen to have received all */
 
         /* When there was the last progress. Before the hello input_usec is the beginning. */
         uint64_t input_usec, output_usec;
