@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Where the body of one reply goes, as it arrives. Memory grows with what has come, not with what was
- * announced. A body whose place fails is received to its end and dropped; the error is kept. */
+/* Where the body of one reply goes, as it arrives. Memory grows with what has come, not with what was announced:
+ * addresses are taken ahead for a large body, up to a bound, and its pages as they are written to. A body whose place fails is received to its end and dropped; the error is kept. */
 
 #include <stdbool.h>
 #include <stddef.h>
