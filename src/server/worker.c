@@ -192,6 +192,7 @@ static void run_until_stopped(struct worker *worker) {
 }
 
 static void *run(void *userdata) {
+        thread_own_credentials();
         run_until_stopped(userdata);
         return NULL;
 }

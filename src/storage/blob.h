@@ -12,15 +12,15 @@
 #define BLOB_FOLDER_BITS 12 /* a folder is named by what is above these bits of its blobs' numbers */
 
 struct blobs {
-        int fd;                /* the folder of all blobs */
-        int view_fd;           /* the same, read-only, to open bodies through; -EBADF: none */
-        bool is_view_lost;     /* atomic: the view is not to be used any more */
-        bool is_remote;        /* opening a file asks somebody else, whatever is in memory */
+        int fd;            /* the folder of all blobs */
+        int view_fd;       /* the same, read-only, to open bodies through; -EBADF: none */
+        bool is_view_lost; /* atomic: the view is not to be used any more */
+        bool is_remote;    /* opening a file asks somebody else, whatever is in memory */
         struct opened *opened;
         bool has_cached_open; /* the kernel can be asked to open only what is in memory */
-        int staging_fd;    /* where files are made that can't be made without a name; -EBADF: not needed */
-        uint64_t n_staged; /* atomic */
-        bool is_volatile;  /* names need not outlive the machine's power: they are not synced */
+        int staging_fd;       /* where files are made that can't be made without a name; -EBADF: not needed */
+        uint64_t n_staged;    /* atomic */
+        bool is_volatile;     /* names need not outlive the machine's power: they are not synced */
 
         /* The writer's: folders with names that are not synced yet. */
         struct blob_folder {

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -34,6 +35,11 @@ int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata),
                 (void) pthread_setname_np(*ret, name);
 
         return -r;
+}
+
+void thread_own_credentials(void) {
+        /* Linux keeps them by thread, and makes new ones when something is set, to whatever. */
+        (void) prctl(PR_SET_KEEPCAPS, prctl(PR_GET_KEEPCAPS, 0, 0, 0, 0), 0, 0, 0);
 }
 
 void thread_come_last(int nice, int io_priority) {

@@ -237,9 +237,9 @@ def shared_text(data):
   of that is when the lock goes to and fro between the cores all the time, as it does when more than two want it: {number(least)} a second are what
   {least / fdpass:.0f} workers come to at the rate of one, {number(fdpass)}. More workers are not expected to open more files than that, and
   before they are that many they wait: n workers n - 1 times as often as two.
-- The same opening also counts references of the folder's descriptor and of the credentials up and down, which all threads
-  share, and a message with descriptors takes one lock of all Unix sockets (known from the kernel's source). With two
-  workers none of it was found to be waited for.
+- The same opening also counts references of the folder's descriptor up and down, which all threads share, and a message
+  with descriptors takes one lock of all Unix sockets (known from the kernel's source; credentials, which are counted
+  likewise, each worker has of its own). Neither is among the locks above unless that table says so.
 """)
     return "\n".join(text)
 
