@@ -2,7 +2,8 @@
 #pragma once
 
 /* Where the body of one reply goes, as it arrives. Memory grows with what has come, not with what was announced:
- * addresses are taken ahead for a large body, up to a bound, and its pages as they are written to. A body whose place fails is received to its end and dropped; the error is kept. */
+ * addresses are taken ahead for a large body, up to a bound, and its pages as they are written to. A body whose
+ * place fails is received to its end and dropped; the error is kept. */
 
 #include <stdbool.h>
 #include <stddef.h>
