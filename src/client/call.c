@@ -75,6 +75,15 @@ fail:
         return r;
 }
 
+struct call *call_new_spare(size_t size) {
+        size_t room = MAX(size, (size_t) ROOM_MIN);
+        struct call *call = malloc(sizeof(*call) + room);
+
+        if (call)
+                call->room = room;
+        return call;
+}
+
 int call_new_get(struct call **ret, struct call *old, const void *uri, size_t uri_size) {
         size_t size = proto_plain_get_size(uri_size), room;
         struct call *call = old;
@@ -83,13 +92,12 @@ int call_new_get(struct call **ret, struct call *old, const void *uri, size_t ur
                 return -EINVAL;
 
         if (!old || old->room < size) {
-                room = MAX(size, (size_t) ROOM_MIN);
-                call = malloc(sizeof(*call) + room);
+                call = call_new_spare(size);
                 if (!call)
                         return -ENOMEM;
                 free(old);
-        } else
-                room = old->room;
+        }
+        room = call->room;
 
         *call = (struct call){
                 .watch = WATCH_SOURCE,

@@ -69,6 +69,9 @@ int call_new(struct call **ret, const objmapper_request *request);
 /* A get of a whole object, that asks for nothing more. old: NULL, or one whose memory is used when it suffices: it is
  * consumed on success. -ENOMEM, -EINVAL: not a URI. */
 int call_new_get(struct call **ret, struct call *old, const void *uri, size_t uri_size);
+/* Memory for one whose head and URI have size bytes, to be old above; only its room is filled, free() frees it. NULL: no
+ * memory. */
+struct call *call_new_spare(size_t size);
 void call_free(struct call *call);
 /* Frees what it holds, but for its own memory. */
 void call_empty(struct call *call);

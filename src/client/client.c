@@ -205,6 +205,18 @@ static struct connection *find_connection(objmapper_client *client, enum objmapp
         return connection->path ? connection : &client->connection[verb_changes(verb) ? READER : PUBLISHER];
 }
 
+void client_take_call(objmapper_client *client,
+                      struct connection *connection,
+                      struct call *call,
+                      objmapper_reply_fn reply,
+                      void *userdata) {
+        call->reply = reply;
+        call->userdata = userdata;
+        call->progress_usec = client->now;
+        connection_add(connection, call);
+        client->n_calls++;
+}
+
 /* Takes call when it returns 0. */
 static int add(objmapper_client *client,
                struct connection *connection,
@@ -219,12 +231,7 @@ static int add(objmapper_client *client,
                         return r;
         }
 
-        call->reply = reply;
-        call->userdata = userdata;
-        call->progress_usec = client->now;
-        connection_add(connection, call);
-        client->n_calls++;
-
+        client_take_call(client, connection, call, reply, userdata);
         if (!armed || client->running)
                 return 0;
 
@@ -272,7 +279,7 @@ static void keep_spare(objmapper_client *client, struct call *call) {
         client->n_spare++;
 }
 
-static struct call *take_spare(objmapper_client *client) {
+struct call *client_take_spare(objmapper_client *client) {
         struct call *call = TAILQ_FIRST(&client->spare);
 
         if (call) {
@@ -282,12 +289,27 @@ static struct call *take_spare(objmapper_client *client) {
         return call;
 }
 
+struct call *client_find_spare(objmapper_client *client, size_t size) {
+        struct call *call = TAILQ_FIRST(&client->spare);
+
+        if (call && call->room >= size)
+                return call;
+
+        call = call_new_spare(size);
+        if (!call)
+                return NULL;
+
+        TAILQ_INSERT_HEAD(&client->spare, call, link);
+        client->n_spare++;
+        return call;
+}
+
 int client_add_get(objmapper_client *client,
                    const char *uri,
                    objmapper_object *reused,
                    objmapper_reply_fn reply,
                    void *userdata) {
-        struct call *spare = take_spare(client), *call;
+        struct call *spare = client_take_spare(client), *call;
         int r;
 
         r = call_new_get(&call, spare, uri, strlen(uri));

@@ -53,6 +53,31 @@ int client_add_get(objmapper_client *client,
                    objmapper_reply_fn reply,
                    void *userdata);
 
+/* A call that has not been counted yet becomes one of the connection's. */
+void client_take_call(objmapper_client *client,
+                      struct connection *connection,
+                      struct call *call,
+                      objmapper_reply_fn reply,
+                      void *userdata);
+/* One that is over, for its memory; NULL: there is none. And one that has room for a head of size bytes, and is made where
+ * there is none: it stays there, the first one to be taken; NULL: no memory. */
+struct call *client_take_spare(objmapper_client *client);
+struct call *client_find_spare(objmapper_client *client, size_t size);
+
+/* Asks for a whole object and waits for it, where nothing else is under way. AT_ONCE_NOT: nothing was done, the usual way
+ * is to be gone. AT_ONCE_BEGUN: it is a call now, reply will be called. AT_ONCE_ANSWERED: *ret_error is 0 and *ret the
+ * caller's, or it is -ENOMEM. reused: NULL, or an object whose memory the answer may take; consumed unless nothing was
+ * done. */
+enum at_once { AT_ONCE_NOT, AT_ONCE_BEGUN, AT_ONCE_ANSWERED };
+enum at_once client_get_at_once(objmapper_client *client,
+                                const void *uri,
+                                size_t uri_size,
+                                objmapper_object *reused,
+                                objmapper_reply_fn reply,
+                                void *userdata,
+                                objmapper_object **ret,
+                                int *ret_error);
+
 /* One turn: sends, waits up to usec for something, receives, tells the answers. Their number, or -EDEADLK. */
 int client_turn(objmapper_client *client, uint64_t usec);
 

@@ -106,15 +106,26 @@ void connection_add(struct connection *connection, struct call *call) {
         call_move(call, call->upload.stream ? &connection->waiting_streams : &connection->waiting, false);
 }
 
+uint64_t connection_next_id(const struct connection *connection) {
+        return (connection->serial + 1) * CONNECTION_DEPTH_MAX +
+               connection->free_slot[connection->n_free - 1];
+}
+
+void connection_note_quick(struct connection *connection) {
+        connection->serial++;
+        connection->losses = connection->pauses = 0;
+}
+
 void connection_admit(struct connection *connection, struct call *call) {
         enum proto_mode mode = call->mode != OP_DEFAULT ? call->mode : connection->client->mode;
         unsigned slot;
 
         assert(connection->n_free > 0);
 
+        call->id = connection_next_id(connection);
+        connection->serial++;
         slot = connection->free_slot[--connection->n_free];
         connection->slot[slot] = call;
-        call->id = ++connection->serial * CONNECTION_DEPTH_MAX + slot;
         call->attempts++;
         call->progress_usec = connection->progress_usec = connection->client->now;
 

@@ -104,8 +104,11 @@ void connection_arm_output(struct connection *connection, bool on);
 /* A call has come on, as of client->now: who moved bytes, and may have waited for an output or a source, looks at the
  * clock before. */
 void connection_progress(struct connection *connection, struct call *call);
-/* Gives the call a slot and an id, and begins to send it. */
+/* Gives the call a slot and an id, and begins to send it. The id is what connection_next_id() said before. */
 void connection_admit(struct connection *connection, struct call *call);
+uint64_t connection_next_id(const struct connection *connection);
+/* A get with the next id was sent and answered without ever being a call. */
+void connection_note_quick(struct connection *connection);
 /* The head of its reply has arrived. */
 void connection_unexpect(struct connection *connection, struct call *call);
 /* Its answer is known: it is told as soon as nothing of it is being sent any more. */
@@ -121,6 +124,8 @@ void connection_requeue(struct connection *connection, struct call *call);
 
 /* Sends what can be sent. */
 void connection_flush(struct connection *connection);
+/* n bytes of what was to be sent are, by somebody else. */
+void connection_note_sent(struct connection *connection, uint64_t n);
 /* The call's parked source has something. */
 void connection_unpark(struct connection *connection, struct call *call);
 /* All sources that are not descriptors may have something. */
@@ -136,5 +141,7 @@ bool connection_is_idle(const struct connection *connection);
 #define CONNECTION_WAIT_USEC (1 * USEC_PER_SEC)
 void connection_receive(struct connection *connection, bool wait);
 bool connection_can_wait(const struct connection *connection);
+/* Takes what somebody else received: size bytes at the input's beginning, and descriptors. */
+void connection_take(struct connection *connection, size_t size, struct fdpass_fds *fds);
 /* From now on the socket never waits, not even where a flag of the call can't say so. */
 void connection_never_wait(struct connection *connection);

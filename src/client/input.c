@@ -323,6 +323,11 @@ static bool body_moved(struct connection *connection) {
         return true;
 }
 
+static void fail_descriptors(struct connection *connection) {
+        connection_fail(connection, -EPROTO, "the daemon behind %s sends too many descriptors",
+                        connection->path);
+}
+
 /* Takes what was received. Whether the connection goes on. */
 static bool take_input(struct connection *connection) {
         for (;;) {
@@ -504,6 +509,15 @@ static ssize_t splice_socket(struct connection *connection, bool wait) {
         return n;
 }
 
+void connection_take(struct connection *connection, size_t size, struct fdpass_fds *fds) {
+        connection->input_begin = 0;
+        connection->input_end = size;
+        if (fdpass_queue_push(connection->fds, fds) < 0)
+                fail_descriptors(connection);
+        else
+                (void) take_input(connection);
+}
+
 static bool expects_input(const struct connection *connection) {
         return connection->in_body || connection->n_free < connection->depth ||
                connection->state == CONNECTION_GREETING;
@@ -526,8 +540,7 @@ void connection_receive(struct connection *connection, bool wait) {
                 if (n == -EAGAIN)
                         return;
                 if (n == -EBADMSG) {
-                        connection_fail(connection, -EPROTO,
-                                        "the daemon behind %s sends too many descriptors", connection->path);
+                        fail_descriptors(connection);
                         return;
                 }
                 if (n <= 0) { /* the end, or ECONNRESET when it left requests unread */

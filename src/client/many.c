@@ -22,7 +22,7 @@ struct many {
         struct call *failed; /* the first that was not got, for its words */
         char *words;
         int error;
-        struct place places[];
+        struct place *places;
 };
 
 static void note_failure(objmapper_client *client, struct many *many, int error) {
@@ -48,6 +48,29 @@ static void note_answer(objmapper_client *client, int error, objmapper_object *o
                 many->n_got++;
 }
 
+static enum at_once ask(objmapper_client *client,
+                        struct place *place,
+                        const char *uri,
+                        objmapper_object *reused,
+                        bool alone) {
+        enum at_once at_once = AT_ONCE_NOT;
+
+        if (!uri) {
+                place->error = client_fail(client, -EINVAL, "get: a URI is missing");
+                return AT_ONCE_NOT;
+        }
+
+        if (alone)
+                at_once = client_get_at_once(client, uri, strlen(uri), reused, note_answer, place,
+                                             &place->object, &place->error);
+        if (at_once != AT_ONCE_NOT)
+                return at_once;
+
+        client_look_at_clock(client);
+        place->error = client_add_get(client, uri, reused, note_answer, place);
+        return place->error < 0 ? AT_ONCE_NOT : AT_ONCE_BEGUN;
+}
+
 /* Asks for all. Returns how many could be asked for, or what kept the first from it. */
 static int ask_all(objmapper_client *client,
                    struct many *many,
@@ -56,23 +79,20 @@ static int ask_all(objmapper_client *client,
                    objmapper_object **objects) {
         int n_asked = 0;
 
-        (void) client_read_clock(client);
         for (size_t i = 0; i < n; i++) {
                 struct place *place = &many->places[i];
-                int r = uris[i] ? client_add_get(client, uris[i], objects[i], note_answer, place)
-                                : client_fail(client, -EINVAL, "get: a URI is missing");
+                enum at_once at_once;
 
-                place->many = many;
-                place->object = NULL;
-                place->error = r;
-                if (r >= 0) {
+                *place = (struct place){ .many = many };
+                at_once = ask(client, place, uris[i], objects[i], n == 1);
+                if (at_once != AT_ONCE_NOT) {
                         objects[i] = NULL;
-                        many->n_left++;
                         n_asked++;
-                        continue;
                 }
-
-                note_failure(client, many, r);
+                if (place->error < 0)
+                        note_failure(client, many, place->error);
+                many->n_left += at_once == AT_ONCE_BEGUN;
+                many->n_got += at_once == AT_ONCE_ANSWERED && place->error == 0;
         }
 
         return n_asked > 0 || n == 0 ? n_asked : many->error;
@@ -92,7 +112,9 @@ int objmapper_get_many(objmapper_client *client,
                        size_t n,
                        objmapper_object **objects,
                        int *errors) {
-        _cleanup_free_ struct many *many = NULL;
+        _cleanup_free_ struct place *allocated = NULL;
+        struct place one;
+        struct many many = { .places = &one };
         int r;
 
         if (n > INT_MAX || (n > 0 && (!uris || !objects)))
@@ -101,25 +123,26 @@ int objmapper_get_many(objmapper_client *client,
                 return client_fail(client, -EDEADLK,
                                    "called from inside a reply: submit the requests instead");
 
-        many = malloc(sizeof(*many) + n * sizeof(many->places[0]));
-        if (!many)
-                return client_fail(client, -ENOMEM, "out of memory");
-        *many = (struct many){};
+        if (n > 1) {
+                many.places = allocated = malloc(n * sizeof(*allocated));
+                if (!allocated)
+                        return client_fail(client, -ENOMEM, "out of memory");
+        }
 
-        r = ask_all(client, many, uris, n, objects);
-        while (many->n_left > 0)
+        r = ask_all(client, &many, uris, n, objects);
+        while (many.n_left > 0)
                 (void) client_turn(client, UINT64_MAX);
         client->is_timely = false; /* where none could be asked for, too */
-        tell_failure(client, many);
+        tell_failure(client, &many);
         if (r < 0)
                 return r;
 
         for (size_t i = 0; i < n; i++) {
                 objmapper_object_free(objects[i]); /* of one that could not be asked for */
-                objects[i] = many->places[i].object;
+                objects[i] = many.places[i].object;
                 if (errors)
-                        errors[i] = many->places[i].error;
+                        errors[i] = many.places[i].error;
         }
 
-        return (int) many->n_got;
+        return (int) many.n_got;
 }

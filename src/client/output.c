@@ -92,7 +92,7 @@ void connection_wake_sources(struct connection *connection) {
         }
 }
 
-static void advance(struct connection *connection, uint64_t n) {
+void connection_note_sent(struct connection *connection, uint64_t n) {
         uint64_t hello = MIN(n, connection->hello_size - connection->hello_sent);
 
         connection->hello_sent += (size_t) hello;
@@ -194,7 +194,7 @@ void connection_flush(struct connection *connection) {
                 if (n > 0) {
                         if (from_file)
                                 (void) client_read_clock(connection->client);
-                        advance(connection, (uint64_t) n);
+                        connection_note_sent(connection, (uint64_t) n);
                         again = left = connection_has_output(connection);
                 } else if (n == -EPIPE || n == -ECONNRESET) {
                         /* Nobody reads there any more. What was answered can still be received, and then the

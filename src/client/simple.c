@@ -30,6 +30,29 @@ static void note_answer(objmapper_client *client, int error, objmapper_object *o
                 waiter->words = strdup(client->words);
 }
 
+/* Gives the object to the caller if he wants it. Returns error. */
+static int hand_over(objmapper_object *object, int error, objmapper_object **ret) {
+        if (ret && error == 0)
+                *ret = object;
+        else
+                objmapper_object_free(object);
+
+        return error;
+}
+
+static int wait_for(objmapper_client *client, struct waiter *waiter, objmapper_object **ret) {
+        while (!waiter->answered)
+                (void) client_turn(client, UINT64_MAX);
+
+        if (waiter->failed)
+                client_keep_failed(client, waiter->failed);
+        else if (waiter->words)
+                (void) client_fail(client, waiter->error, "%s", waiter->words);
+        free(waiter->words);
+
+        return hand_over(waiter->object, waiter->error, ret);
+}
+
 int objmapper_client_call(objmapper_client *client, objmapper_request *request, objmapper_object **ret) {
         struct waiter waiter = {};
         int r;
@@ -44,21 +67,7 @@ int objmapper_client_call(objmapper_client *client, objmapper_request *request, 
         if (r < 0)
                 return r;
 
-        while (!waiter.answered)
-                (void) client_turn(client, UINT64_MAX);
-
-        if (waiter.failed)
-                client_keep_failed(client, waiter.failed);
-        else if (waiter.words)
-                (void) client_fail(client, waiter.error, "%s", waiter.words);
-        free(waiter.words);
-
-        if (ret && waiter.error == 0)
-                *ret = waiter.object;
-        else
-                objmapper_object_free(waiter.object);
-
-        return waiter.error;
+        return wait_for(client, &waiter, ret);
 }
 
 /* ---- the simple calls ---- */
@@ -100,11 +109,24 @@ int objmapper_client_request(objmapper_client *client,
                              const void *uri,
                              size_t uri_size,
                              objmapper_object **ret) {
+        objmapper_object *object = NULL;
+        struct waiter waiter = {};
+        int error = 0;
+
+        switch (client_get_at_once(client, uri, uri_size, NULL, note_answer, &waiter, &object, &error)) {
+        case AT_ONCE_ANSWERED:
+                return hand_over(object, error, ret);
+        case AT_ONCE_BEGUN:
+                return wait_for(client, &waiter, ret);
+        case AT_ONCE_NOT:
+                break;
+        }
+
         return ask(client, OBJMAPPER_GET, uri, uri_size, ret);
 }
 
 int objmapper_get(objmapper_client *client, const char *uri, objmapper_object **ret) {
-        return ask(client, OBJMAPPER_GET, uri, strlen(uri), ret);
+        return objmapper_client_request(client, uri, strlen(uri), ret);
 }
 
 int objmapper_stat(objmapper_client *client, const char *uri, objmapper_object **ret) {

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A get that is alone, and everything that can be otherwise than it mostly is: each comes between two that are as they
+ * mostly are, by either of the calls that wait. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "client-harness.h"
+#include "fdpass.h"
+#include "macro.h"
+
+/* An answer with body, and what is behind it in the same piece, sent in pieces of so many bytes; with a descriptor, with
+ * the first of them. */
+static void send_pieces(struct mock *mock,
+                        const uint8_t *p,
+                        size_t size,
+                        size_t piece,
+                        const int *fds,
+                        size_t n_fds) {
+        for (size_t at = 0; at < size; at += piece) {
+                struct iovec iov = { (void *) (p + at), MIN(piece, size - at) };
+
+                g_assert_cmpint(fdpass_write(mock->connection, &iov, 1, fds, at == 0 ? n_fds : 0), ==,
+                                iov.iov_len);
+                if (at + piece < size)
+                        g_usleep(100);
+        }
+}
+
+static size_t encode_copy(uint8_t *p, size_t size, uint64_t id, const char *body) {
+        struct proto_message message = mock_ok(PROTO_GET, id);
+        ssize_t n;
+
+        message.head.mode = OP_COPY;
+        message.head.body_size = message.info.size = strlen(body);
+        message.has = PROTO_HAS(PROTO_TAG_INFO);
+        n = proto_message_encode(&message, p, size);
+        g_assert_cmpint(n, >, 0);
+        memcpy(p + n, body, strlen(body));
+        return (size_t) n + strlen(body);
+}
+
+static size_t encode_notice(uint8_t *p, size_t size) {
+        const struct proto_message message = { .head = { .type = PROTO_NOTICE, .status = 999 } };
+        ssize_t n = proto_message_encode(&message, p, size);
+
+        g_assert_cmpint(n, >, 0);
+        return (size_t) n;
+}
+
+static void answer_by_bytes(struct mock *mock, uint64_t id) {
+        uint8_t p[512];
+
+        send_pieces(mock, p, encode_copy(p, sizeof(p), id, "body"), 1, NULL, 0);
+}
+
+static void answer_without_end(struct mock *mock, uint64_t id) {
+        uint8_t p[512];
+        size_t n = encode_copy(p, sizeof(p), id, "body");
+
+        send_pieces(mock, p, n, n - 2, NULL, 0);
+}
+
+static void answer_behind_notice(struct mock *mock, uint64_t id) {
+        uint8_t p[512];
+        size_t n = encode_notice(p, sizeof(p));
+
+        n += encode_copy(p + n, sizeof(p) - n, id, "body");
+        send_pieces(mock, p, n, n, NULL, 0);
+}
+
+static void answer_before_notice(struct mock *mock, uint64_t id) {
+        uint8_t p[512];
+        size_t n = encode_copy(p, sizeof(p), id, "body");
+
+        n += encode_notice(p + n, sizeof(p) - n);
+        send_pieces(mock, p, n, n, NULL, 0);
+}
+
+static void answer_late(struct mock *mock, uint64_t id) {
+        g_usleep(1200000); /* a wait in one piece is a second */
+        mock_reply_copy(mock, id, "body");
+}
+
+static void answer_by_splice(struct mock *mock, uint64_t id) {
+        struct proto_message message = mock_ok(PROTO_GET, id);
+
+        message.head.mode = OP_SPLICE;
+        message.head.body_size = message.info.size = 4;
+        message.has = PROTO_HAS(PROTO_TAG_INFO);
+        mock_send(mock, &message, "body");
+}
+
+static void answer_next_time(struct mock *mock, _unused_ uint64_t id) {
+        mock_greet(mock); /* which closes the connection before */
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "body");
+}
+
+static void answer_draining(struct mock *mock, _unused_ uint64_t id) {
+        mock_notice(mock, PROTO_DRAINING, "going");
+        mock_greet(mock);
+        mock_reply_fd(mock, mock_skip(mock, PROTO_GET), "body");
+}
+
+static void answer_large(struct mock *mock, uint64_t id) {
+        g_autofree char *body = g_strnfill(300000, 'b');
+
+        mock_reply_copy(mock, id, body);
+}
+
+static void answer_absent(struct mock *mock, uint64_t id) {
+        mock_reply_error(mock, PROTO_GET, id, PROTO_ABSENT, "not here");
+}
+
+static void answer_metadata(struct mock *mock, uint64_t id) {
+        struct proto_message message = mock_ok(PROTO_GET, id);
+        uint8_t block[64];
+        size_t size = 0;
+
+        assert_ok(proto_metadata_append(
+                        block, sizeof(block), &size,
+                        &(struct proto_pair){ { (const uint8_t *) "k", 1 }, { (const uint8_t *) "v", 1 } }));
+        message.head.mode = OP_COPY;
+        message.head.body_size = message.info.size = 4;
+        message.has = PROTO_HAS(PROTO_TAG_INFO) | PROTO_HAS(PROTO_TAG_METADATA);
+        message.metadata = (struct proto_bytes){ block, size };
+        mock_send(mock, &message, "body");
+}
+
+static void answer_empty(struct mock *mock, uint64_t id) {
+        mock_reply_copy(mock, id, "");
+}
+
+static const struct {
+        void (*answer)(struct mock *mock, uint64_t id);
+        int error;
+        size_t size; /* of the body; 0: it is "body", or there is none */
+        bool is_empty;
+} cases[] = {
+        { answer_by_bytes },
+        { answer_without_end },
+        { answer_behind_notice },
+        { answer_before_notice },
+        { answer_late },
+        { answer_by_splice },
+        { answer_next_time },
+        { answer_draining },
+        { answer_large, .size = 300000 },
+        { answer_metadata },
+        { answer_absent, -ENOENT },
+        { answer_empty, .is_empty = true },
+};
+
+static void script(struct mock *mock) {
+        mock_greet(mock);
+        for (size_t i = 0; i < 2 * G_N_ELEMENTS(cases); i++) {
+                uint64_t id, passed;
+
+                cases[i / 2].answer(mock, mock_skip(mock, PROTO_GET));
+                id = mock_skip(mock, PROTO_GET);
+                mock_reply_copy(mock, id, "as mostly");
+                passed = mock_skip(mock, PROTO_GET);
+                g_assert_cmpuint(passed, >, id);
+                mock_reply_fd(mock, passed, "passed");
+        }
+        g_assert_true(mock_at_end(mock));
+}
+
+static int get(objmapper_client *client, bool by_many, objmapper_object **object) {
+        int r, error;
+
+        if (!by_many) {
+                objmapper_object_free(*object);
+                *object = NULL;
+                return objmapper_get(client, "x", object);
+        }
+
+        r = objmapper_get_many(client, &(const char *){ "x" }, 1, object, &error);
+        g_assert_cmpint(r, ==, error == 0);
+        return error;
+}
+
+static void check(objmapper_client *client, bool by_many, size_t i, objmapper_object **object) {
+        int r = get(client, by_many, object);
+
+        assert_errno(r, cases[i].error);
+        if (r < 0) {
+                g_assert_cmpstr(objmapper_client_error(client), ==, "get x: absent (not here)");
+                g_assert_null(*object);
+        } else if (cases[i].size > 0)
+                g_assert_cmpuint(objmapper_object_get_body_size(*object), ==, cases[i].size);
+        else
+                assert_body(*object, cases[i].is_empty ? "" : "body");
+        if (cases[i].answer == answer_metadata)
+                g_assert_nonnull(objmapper_object_get_metadata(*object, "k", NULL));
+}
+
+static void test_between(void) {
+        struct mock *mock = mock_new(script, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+                        for (unsigned by_many = 0; by_many < 2; by_many++) {
+                                check(client, by_many, i, &object);
+                                assert_ok(get(client, by_many, &object));
+                                assert_body(object, "as mostly");
+                                assert_ok(get(client, by_many, &object));
+                                assert_body(object, "passed");
+                        }
+                objmapper_object_free(object);
+        }
+        mock_free(mock);
+}
+
+/* Beside another that is under way it is a call like others. */
+static void script_beside(struct mock *mock) {
+        uint64_t other;
+
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "alone");
+        other = mock_skip(mock, PROTO_GET);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "beside");
+        mock_reply_copy(mock, other, "other");
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_beside(void) {
+        struct mock *mock = mock_new(script_beside, NULL);
+        struct answer answer = {};
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_GET, "other");
+                objmapper_object *object = NULL;
+
+                assert_ok(get(client, true, &object));
+                assert_body(object, "alone");
+                assert_ok(objmapper_client_submit(client, request, take_answer, &answer));
+                assert_ok(get(client, true, &object));
+                assert_body(object, "beside");
+                finish(client);
+                assert_body(answer.object, "other");
+                objmapper_object_free(object);
+        }
+        answer_done(&answer);
+        mock_free(mock);
+}
+
+/* The answer to what was not asked is none. */
+static void script_other(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET) + 1, "of somebody else");
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_other(void) {
+        struct mock *mock = mock_new(script_other, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                assert_ok(get(client, false, &object));
+                assert_errno(get(client, false, &object), -EPROTO);
+        }
+        mock_free(mock);
+}
+
+/* Nothing comes: the time-out is kept, and what comes after it is nobody's. */
+static void script_silent(struct mock *mock) {
+        uint64_t late, next;
+
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        late = mock_skip(mock, PROTO_GET);
+        next = mock_skip(mock, PROTO_GET); /* the client has given the one before up */
+        mock_reply_copy(mock, late, "too late");
+        mock_reply_copy(mock, next, "next");
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_silent(void) {
+        struct mock *mock = mock_new(script_silent, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                assert_ok(get(client, false, &object));
+                objmapper_client_set_timeout(client, 1500000);
+                assert_errno(get(client, false, &object), -ETIMEDOUT);
+                objmapper_client_set_timeout(client, 0);
+                assert_ok(get(client, false, &object));
+                assert_body(object, "next");
+                objmapper_object_free(object);
+        }
+        mock_free(mock);
+}
+
+int main(int argc, char *argv[]) {
+        g_test_init(&argc, &argv, NULL);
+        harness_add("/client-at-once/between", test_between);
+        harness_add("/client-at-once/beside", test_beside);
+        harness_add("/client-at-once/other", test_other);
+        harness_add("/client-at-once/silent", test_silent);
+        return g_test_run();
+}
