@@ -110,6 +110,10 @@ static void become_call(struct quick_get *get,
         call->reused = reused;
 
         (void) client_read_clock(get->client);
+        if (get->received == -EAGAIN) { /* its time-out counts from when it was asked */
+                get->client->now -= CONNECTION_WAIT_USEC;
+                get->client->is_timely = false;
+        }
         client_take_call(get->client, connection, call, reply, userdata);
         connection_admit(connection, call);
         assert(call->id == get->id);
