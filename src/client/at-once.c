@@ -17,7 +17,7 @@
 struct quick_get {
         objmapper_client *client;
         struct connection *connection;
-        struct proto_bytes uri;
+        struct proto_bytes uri; /* the copy in the head */
         uint64_t id;
         ssize_t received; /* bytes, at the beginning of the connection's input */
         struct fdpass_fds fds;
@@ -96,6 +96,7 @@ static int make_object(struct quick_get *get,
 
 /* sent bytes of it are, and something that is no answer may have come. */
 static void become_call(struct quick_get *get,
+                        const void *uri,
                         size_t sent,
                         objmapper_object *reused,
                         objmapper_reply_fn reply,
@@ -104,7 +105,7 @@ static void become_call(struct quick_get *get,
         struct call *call;
         int r;
 
-        r = call_new_get(&call, client_take_spare(get->client), get->uri.data, get->uri.size);
+        r = call_new_get(&call, client_take_spare(get->client), uri, get->uri.size);
         assert(r == 0); /* it had room for the same head */
         (void) r;
         call->reused = reused;
@@ -137,7 +138,7 @@ enum at_once client_get_at_once(objmapper_client *client,
         struct call *spare;
         ssize_t sent;
 
-        if (!is_quiet(client, connection) || !is_small(client, connection) ||
+        if (!uri || !is_quiet(client, connection) || !is_small(client, connection) ||
             proto_uri_check(uri, uri_size) < 0)
                 return AT_ONCE_NOT;
 
@@ -147,7 +148,8 @@ enum at_once client_get_at_once(objmapper_client *client,
 
         get.client = client;
         get.connection = connection;
-        get.uri = (struct proto_bytes){ uri, uri_size };
+        /* The caller's may be that of the object whose memory is used again. */
+        get.uri = (struct proto_bytes){ spare->head + size - uri_size, uri_size };
         get.id = connection_next_id(connection);
         get.received = 0;
         get.fds.n = 0;
@@ -162,7 +164,7 @@ enum at_once client_get_at_once(objmapper_client *client,
         if ((size_t) sent == size)
                 get.received = receive(&get);
         if (!is_answer(&get, &message)) {
-                become_call(&get, (size_t) sent, reused, reply, userdata);
+                become_call(&get, uri, (size_t) sent, reused, reply, userdata);
                 return AT_ONCE_BEGUN;
         }
 

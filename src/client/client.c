@@ -235,9 +235,9 @@ static int add(objmapper_client *client,
         if (!armed || client->running)
                 return 0;
 
-        /* One alone goes at once, and the caller's loop hears of its answer next; of those behind it, that they can be
-         * sent together. */
-        if (connection_is_idle(connection))
+        /* One alone goes at once, and the caller's loop hears of its answer next; of those behind it, and of a put, which
+         * may ask its source and read a file, that they can be sent. */
+        if (client->n_calls == 1 && call->verb != OBJMAPPER_PUT && connection_is_idle(connection))
                 connection_flush(connection);
         else if (connection_has_output(connection))
                 connection_arm_output(connection, true);
@@ -269,7 +269,7 @@ int client_add(objmapper_client *client,
 }
 
 static void keep_spare(objmapper_client *client, struct call *call) {
-        if (client->n_spare == SPARE_MAX) {
+        if (client->n_spare >= SPARE_MAX) {
                 call_free(call);
                 return;
         }
@@ -295,6 +295,7 @@ struct call *client_find_spare(objmapper_client *client, size_t size) {
         if (call && call->room >= size)
                 return call;
 
+        free(client_take_spare(client));
         call = call_new_spare(size);
         if (!call)
                 return NULL;
@@ -465,8 +466,9 @@ static void receive_some(objmapper_client *client, uint64_t usec) {
         struct epoll_event events[EVENTS_MAX];
         int n;
 
-        /* Its socket is asked, or waited for, without epoll in between. */
-        if (only && (usec == 0 || (usec >= CONNECTION_WAIT_USEC && connection_can_wait(only)))) {
+        /* Its socket is asked, or waited for, without epoll in between; not where epoll is to have it, and has not. */
+        if (only && (!client->watches || only->watched) &&
+            (usec == 0 || (usec >= CONNECTION_WAIT_USEC && connection_can_wait(only)))) {
                 connection_receive(only, usec > 0);
                 return;
         }

@@ -39,7 +39,7 @@ int client_fail(objmapper_client *client, int error, const char *format, ...) _p
 /* The same: those of call, which is freed. */
 void client_keep_failed(objmapper_client *client, struct call *call);
 
-/* Adds a request, with an output, too. armed: the poll descriptor tells that it can be sent. */
+/* Adds a request, with an output, too. armed: the poll descriptor tells that it can be sent, unless it is sent at once. */
 int client_add(objmapper_client *client,
                const objmapper_request *request,
                objmapper_reply_fn reply,

@@ -260,8 +260,8 @@ typedef void (*objmapper_reply_fn)(objmapper_client *client,
                                    void *userdata);
 
 /* Hands a request over: copied but for a put's body. Never waits; what is over the daemon's pipeline depth
- * waits in the client. Where nothing else is in flight it is sent at once; what is submitted behind it goes with the next
- * objmapper_client_process(), so that many requests go as one.
+ * waits in the client. Where nothing else is in flight it is sent at once; a put, and what is submitted behind another, goes
+ * with the next objmapper_client_process(), so that many requests go as one.
  * reply is called from objmapper_client_process(), _wait() or _call(), exactly once unless the client is
  * closed before; never from here. -EINVAL: it has an output; -ENOMEM, -EHOSTDOWN, -EACCES and other errors of
  * connecting, and of the body's descriptor: reply is then not called. */

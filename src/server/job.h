@@ -25,8 +25,8 @@ struct job {
 
 struct job_pool;
 
-/* n_threads 0: job_submit() runs the job itself, for tests. nice: of the threads, 0 to 19; where it can't be
- * set they go without. -ENOMEM, -EAGAIN. */
+/* n_threads 0: job_submit() runs the job itself, for tests. nice: of the threads, 0 to 19, as of
+ * thread_come_last(). -ENOMEM, -EAGAIN. */
 int job_pool_new(struct job_pool **ret, unsigned n_threads, int nice);
 
 /* Any thread. The caller keeps the job until done() is called. */

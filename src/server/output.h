@@ -68,7 +68,6 @@ struct output_item {
                         bool is_whole;  /* it began at 0 */
                         bool is_recent; /* all of it was sent a moment ago */
                         bool is_read;   /* it can't be spliced */
-                        bool is_full;   /* the socket did not take all of the last piece */
                 };
         };
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A thread for what can wait: of the lowest priority for processor and disk, it rests between small pieces of
- * work and can be stopped at any time. */
+/* A thread for what can wait: of the lowest priority for processor and disk where it may lower them (thread_come_last()),
+ * it rests between small pieces of work and can be stopped at any time. */
 
 #include <pthread.h>
 #include <stdbool.h>

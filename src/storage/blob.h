@@ -71,7 +71,8 @@ bool blob_parse_folder(const char *name, uint64_t *ret);
 /* Opens a body of size bytes: O_RDONLY, a description of its own. Any thread. -ENOENT: there is none.
  * -EMSGSIZE: it is no file of that size, which is looked at when it was not within the last 16 seconds: nobody else is to
  * write there, and looking takes a good part of what opening does. -EXDEV: it is there, but not in the view, which is to
- * be given up. nowait: -EINPROGRESS when the disk would have to be asked. */
+ * be given up. nowait: -EINPROGRESS when the disk would have to be asked; what was opened within the last 16
+ * seconds is taken to be in memory. */
 int blob_open(struct blobs *blobs, uint64_t blob, uint64_t size, bool nowait);
 /* The same for the store's own reading: not through the view, and it does not count as an access. */
 int blob_open_own(struct blobs *blobs, uint64_t blob, uint64_t size);

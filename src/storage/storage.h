@@ -187,9 +187,10 @@ struct storage_object {
 /* Frees what the struct holds (and closes fd); it can be used again. */
 void storage_object_done(struct storage_object *object);
 
-#define STORAGE_GET_OPEN   (1U << 0) /* open the body's file and count a hit */
-#define STORAGE_GET_STALE  (1U << 1) /* an expired object is welcome, as long as it is kept */
-#define STORAGE_GET_NOWAIT (1U << 2) /* never waits for a disk */
+#define STORAGE_GET_OPEN  (1U << 0) /* open the body's file and count a hit */
+#define STORAGE_GET_STALE (1U << 1) /* an expired object is welcome, as long as it is kept */
+#define STORAGE_GET_NOWAIT \
+        (1U << 2) /* never waits for a disk, but for what was opened within the last 16 seconds */
 
 /* Looks an object up. known: NULL, or an ETag the caller has: when it is still the object's, nothing is
  * opened. Without STORAGE_GET_OPEN the body of a file is not opened; with it, hits and used_usec are those that are
@@ -537,7 +538,7 @@ struct storage_verify_progress {
 
 struct storage_verify;
 
-/* Reads, in a thread of low priority, all that there is and compares: each record, each body with its size and
+/* Reads, in a thread that comes last, all that there is and compares: each record, each body with its size and
  * checksum, what is noted beside the records, the files among the bodies. Everything goes on meanwhile; what
  * changes is looked at again and never a finding; what is put after the start is not looked at. repair: moves
  * files that are wrong to the folder "quarantine" of the store (nothing is deleted), removes the objects that

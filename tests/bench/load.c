@@ -138,8 +138,8 @@ static void tell(struct load *load, uint64_t nsec, uint64_t server_nsec) {
                "\"batch\": %u, \"server_usec\": %.4f, \"ran\": %.3f, \"waited\": %.3f}\n",
                (unsigned long long) load->n_done, (double) load->n_done * 1e9 / (double) nsec,
                load->took[n / 2], load->took[n * 99 / 100], load->took[n * 999 / 1000], load->took[n - 1],
-               load->batch_took[n_batches / 2], (double) server_nsec / 1e3 / (double) load->n_done, (double) ran / (double) nsec,
-               (double) waited / (double) nsec);
+               load->batch_took[n_batches / 2], (double) server_nsec / 1e3 / (double) load->n_done,
+               (double) ran / (double) nsec, (double) waited / (double) nsec);
 }
 
 static void run(struct load *load) {

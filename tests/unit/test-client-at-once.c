@@ -2,6 +2,7 @@
 /* A get that is alone, and everything that can be otherwise than it mostly is: each comes between two that are as they
  * mostly are, by either of the calls that wait. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -36,7 +37,7 @@ static size_t encode_copy(uint8_t *p, size_t size, uint64_t id, const char *body
         message.has = PROTO_HAS(PROTO_TAG_INFO);
         n = proto_message_encode(&message, p, size);
         g_assert_cmpint(n, >, 0);
-        memcpy(p + n, body, strlen(body));
+        (void) stpcpy((char *) p + n, body);
         return (size_t) n + strlen(body);
 }
 
@@ -301,11 +302,132 @@ static void test_silent(void) {
         mock_free(mock);
 }
 
+/* The URI of the object whose memory is used again, for an answer that needs more. */
+static void script_own_uri(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        answer_metadata(mock, mock_skip(mock, PROTO_GET));
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_own_uri(void) {
+        struct mock *mock = mock_new(script_own_uri, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+                const char *uri = "u";
+
+                for (unsigned i = 0; i < 2; i++) {
+                        g_assert_cmpint(objmapper_get_many(client, &uri, 1, &object, NULL), ==, 1);
+                        uri = objmapper_object_get_uri(object, NULL);
+                        g_assert_cmpstr(uri, ==, "u");
+                }
+                objmapper_object_free(object);
+        }
+        mock_free(mock);
+}
+
+/* No URI is none here either, and one after the other may be longer than all before. */
+static void script_uris(struct mock *mock) {
+        mock_greet(mock);
+        for (unsigned i = 0; i < 30; i++)
+                mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "body");
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_uris(void) {
+        struct mock *mock = mock_new(script_uris, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                for (unsigned i = 0; i < 30; i++) {
+                        g_autofree char *uri = g_strnfill(1 + 100 * i, 'u');
+
+                        assert_ok(objmapper_get(client, uri, &object));
+                        g_assert_cmpstr(objmapper_object_get_uri(object, NULL), ==, uri);
+                        objmapper_object_free(object);
+                        assert_errno(objmapper_client_request(client, NULL, 5, &object), -EINVAL);
+                }
+        }
+        mock_free(mock);
+}
+
+/* The second that is waited for first is part of the time-out. */
+static void script_between(struct mock *mock) {
+        uint64_t late;
+
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        late = mock_skip(mock, PROTO_GET);
+        g_usleep(1900000);
+        mock_reply_copy(mock, late, "too late");
+        (void) mock_at_end(mock);
+}
+
+static void test_timeout(void) {
+        struct mock *mock = mock_new(script_between, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                assert_ok(get(client, false, &object));
+                objmapper_client_set_timeout(client, 1100000);
+                assert_errno(get(client, false, &object), -ETIMEDOUT);
+        }
+        mock_free(mock);
+}
+
+static int64_t take_source(_unused_ void *data, _unused_ size_t size, void *userdata) {
+        ++*(unsigned *) userdata;
+        return 0;
+}
+
+/* A source is asked when the client is processed, and not before; nor when a get is submitted behind its put. */
+static void script_source(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        (void) mock_at_end(mock);
+}
+
+static void test_source(void) {
+        struct mock *mock = mock_new(script_source, NULL);
+        struct answer answers[2] = {};
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_PUT, "x"),
+                                                    *behind = request_for(OBJMAPPER_GET, "y");
+                objmapper_object *object = NULL;
+                struct pollfd p;
+                unsigned n = 0;
+
+                assert_ok(get(client, false, &object));
+                objmapper_object_free(object);
+                assert_ok(objmapper_request_set_body_source(request, take_source, &n, OBJMAPPER_TO_END));
+                assert_ok(objmapper_client_submit(client, request, take_answer, &answers[0]));
+                assert_ok(objmapper_client_submit(client, behind, take_answer, &answers[1]));
+                g_assert_cmpuint(n, ==, 0);
+                p = (struct pollfd){ .fd = objmapper_client_get_fd(client), .events = POLLIN };
+                g_assert_cmpint(poll(&p, 1, 20000), ==, 1);
+                g_assert_cmpint(objmapper_client_process(client), >=, 0);
+                g_assert_cmpuint(n, >, 0);
+        }
+        mock_free(mock);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/client-at-once/between", test_between);
         harness_add("/client-at-once/beside", test_beside);
         harness_add("/client-at-once/other", test_other);
+        harness_add("/client-at-once/own-uri", test_own_uri);
         harness_add("/client-at-once/silent", test_silent);
+        harness_add("/client-at-once/source", test_source);
+        harness_add("/client-at-once/timeout", test_timeout);
+        harness_add("/client-at-once/uris", test_uris);
         return g_test_run();
 }
