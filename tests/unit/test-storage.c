@@ -468,15 +468,29 @@ static void test_uploads(void) {
         shelf_destroy(&shelf);
 }
 
+/* Descriptors of bodies that this process has, and one more. */
+static unsigned count_bodies(void) {
+        unsigned n = 1;
+
+        for (int fd = 0; fd < 1024; fd++) {
+                g_autofree char *link = g_strdup_printf("/proc/self/fd/%i", fd);
+                g_autofree char *target = g_file_read_link(link, NULL);
+                struct stat st;
+
+                n += target && strstr(target, "/blobs/") && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+        }
+        return n;
+}
+
 static void count_open(struct storage_change *change) {
-        __atomic_store_n((unsigned *) change->userdata, harness_count_fds(), __ATOMIC_RELEASE);
+        __atomic_store_n((unsigned *) change->userdata, count_bodies(), __ATOMIC_RELEASE);
 }
 
 /* Its owner, who may be the last that has the file open by then, is not to wait for the disk. */
 static void test_upload_is_closed(void) {
         g_autofree uint8_t *bytes = make_bytes(1, BIG);
         struct storage_upload *upload;
-        unsigned n_open = 0, n_before;
+        unsigned n_open = 0;
         struct storage_change change = {
                 .kind = STORAGE_PUT, .uri = "a", .uri_size = 1, .done = count_open, .userdata = &n_open
         };
@@ -484,19 +498,17 @@ static void test_upload_is_closed(void) {
 
         shelf_init(&shelf);
         shelf_open(&shelf);
-        n_before = harness_count_fds();
         assert_ok(storage_upload_new(shelf.storage, BIG, &upload));
         assert_ok(storage_upload_write(upload, bytes, BIG));
         assert_ok(storage_upload_finish(upload));
-        g_assert_cmpuint(harness_count_fds(), ==, n_before + 1);
+        g_assert_cmpuint(count_bodies(), ==, 2);
 
         change.upload = upload;
         storage_submit(shelf.storage, &change);
         wait_until(__atomic_load_n(&n_open, __ATOMIC_ACQUIRE) > 0);
         assert_ok(change.result);
-        g_assert_cmpuint(n_open, ==, n_before);
+        g_assert_cmpuint(n_open, ==, 1);
         storage_upload_free(upload);
-        g_assert_cmpuint(harness_count_fds(), ==, n_before);
         shelf_destroy(&shelf);
 }
 
