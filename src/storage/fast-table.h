@@ -56,7 +56,7 @@ uint64_t fast_hash(uint64_t blob);
 int fast_table_add(struct fast_table *table, struct copy *copy);
 
 /* Counts a hit of a copy that is ready; one that is hot is only read. Returns false when there is none, or rarely when
- * the table grows. For who is in the epoch. */
+ * the table grows or a neighbour is dropped meanwhile. For who is in the epoch. */
 bool fast_table_touch(struct fast_table *table, uint64_t blob);
 
 /* Takes the blob's copy out, if there is one. Returns true when it was ready: it is among those of the next
