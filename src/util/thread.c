@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "thread.h"
 
-#include <errno.h>
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "client-harness.h"
@@ -419,12 +421,60 @@ static void test_source(void) {
         mock_free(mock);
 }
 
+static bool is_short;
+
+/* In the place of the C library's. */
+__attribute__((visibility("default"))) int epoll_ctl(int epoll,
+                                                     int operation,
+                                                     int fd,
+                                                     struct epoll_event *event) {
+        if (is_short && operation == EPOLL_CTL_ADD) {
+                errno = ENOSPC;
+                return -1;
+        }
+        return (int) syscall(SYS_epoll_ctl, epoll, operation, fd, event);
+}
+
+/* The descriptor to poll could not have the socket at first: the next turn has it there. */
+static void script_short(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "heard of");
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_short(void) {
+        struct mock *mock = mock_new(script_short, NULL);
+        struct answer answer = {};
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                _cleanup_request_ objmapper_request *request = request_for(OBJMAPPER_GET, "x");
+                objmapper_object *object = NULL;
+                struct pollfd p;
+
+                assert_ok(get(client, false, &object));
+                objmapper_object_free(object);
+                is_short = true;
+                p = (struct pollfd){ .fd = objmapper_client_get_fd(client), .events = POLLIN };
+                is_short = false;
+                g_assert_cmpint(objmapper_client_process(client), ==, 0);
+                assert_ok(objmapper_client_submit(client, request, take_answer, &answer));
+                g_assert_cmpint(poll(&p, 1, 10000), ==, 1);
+                finish(client);
+        }
+        assert_body(answer.object, "heard of");
+        answer_done(&answer);
+        mock_free(mock);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/client-at-once/between", test_between);
         harness_add("/client-at-once/beside", test_beside);
         harness_add("/client-at-once/other", test_other);
         harness_add("/client-at-once/own-uri", test_own_uri);
+        harness_add("/client-at-once/short", test_short);
         harness_add("/client-at-once/silent", test_silent);
         harness_add("/client-at-once/source", test_source);
         harness_add("/client-at-once/timeout", test_timeout);
