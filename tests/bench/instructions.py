@@ -193,9 +193,7 @@ def main():
         if case.is_hot and unwanted:
             wrong.append(f"{case.count} requests called " +
                          ", ".join(f"{name} {n} times" for name, n in unwanted.items()))
-        for line in wrong:
-            print(f"# {line}")
-        print(f"{'not ok' if wrong else 'ok'} {number} {case.name}")
+        tap.tell(number, case.name, wrong)
     print(f"# took {time.monotonic() - begun:.0f} s")
 
 

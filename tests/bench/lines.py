@@ -25,6 +25,7 @@ import time
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "integration")]
 
+import tap  # noqa: E402, pylint: disable=wrong-import-position
 import wire  # noqa: E402, pylint: disable=wrong-import-position
 from daemon import Daemon  # noqa: E402, pylint: disable=wrong-import-position
 
@@ -291,10 +292,7 @@ def main():
         title, result = case.title, found[case.title]
         print(f"# {title:<44}{result['lines']:>7}{result['writes']:>9.2f}{result['locks']:>8.2f}{result['waits']:>8.2f}"
               f"{result['allocations']:>13.2f}")
-        wrong = list(explain(case, result))
-        for line in wrong:
-            print(f"# {line}")
-        print(f"{'not ok' if wrong else 'ok'} {number} {title}")
+        tap.tell(number, title, list(explain(case, result)))
     print(f"# took {time.monotonic() - begun:.0f} s")
 
 

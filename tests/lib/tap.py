@@ -39,3 +39,10 @@ def run(module, *args, on_failure=None):
             print("".join(f"# {text}\n" for text in diagnostics.splitlines()), flush=True)
         print(f"# {name}: {time.monotonic() - start:.2f} s", flush=True)
     sys.exit(1 if failed else 0)
+
+
+def tell(number, name, wrong):
+    """The outcome of one of those that are counted beforehand; wrong: lines of what is."""
+    for line in wrong:
+        print(f"# {line}")
+    print(f"{'not ok' if wrong else 'ok'} {number} {name}")
