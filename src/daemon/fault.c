@@ -18,6 +18,7 @@ static struct {
         size_t other_size;
         struct storage *storage; /* atomic */
         bool is_opening;         /* atomic */
+        bool is_met;             /* atomic */
 } fault;
 
 static bool is_dictionary(const siginfo_t *info) {
@@ -31,17 +32,21 @@ static bool is_dictionary(const siginfo_t *info) {
 }
 
 static void on_bus_error(int number, siginfo_t *info, _unused_ void *context) {
+        /* Threads meet it at once, and the first to die takes the others along: not before it is said. */
+        while (__atomic_exchange_n(&fault.is_met, true, __ATOMIC_RELAXED))
+                (void) pause();
+
         if (is_dictionary(info))
                 (void) !write(STDERR_FILENO, fault.line, fault.line_size);
         else
                 (void) !write(STDERR_FILENO, fault.other_line, fault.other_size);
 
-        /* Takes effect on return, by default now: SA_RESETHAND. */
-        (void) raise(number);
+        (void) signal(number, SIG_DFL);
+        (void) raise(number); /* takes effect on return */
 }
 
 void fault_watch(const char *directory) {
-        struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESETHAND };
+        struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
         const char *prefix = log_line_prefix(LOG_CRIT);
 
         fault.is_opening = true;
