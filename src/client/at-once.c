@@ -19,17 +19,17 @@ struct quick_get {
         struct connection *connection;
         struct proto_bytes uri; /* the copy in the head */
         uint64_t id;
-        ssize_t received; /* bytes, at the beginning of the connection's input */
+        ssize_t received;     /* bytes, at the beginning of the connection's input, or -errno */
+        uint64_t waited_usec; /* since when; 0: there was no need */
         struct fdpass_fds fds;
 };
 
 /* Whether there is nothing that a turn would have to look at before, or meanwhile. */
 static bool is_quiet(const objmapper_client *client, const struct connection *connection) {
         return connection_is_idle(connection) && client->n_calls == 0 && !client->running && !client->woken &&
-               client->connection[PUBLISHER].state == CONNECTION_CLOSED && connection->may_wait &&
-               !connection->draining && !connection->output_broken && !connection->in_body &&
-               connection->input_begin == connection->input_end &&
-               (client->timeout_usec == 0 || client->timeout_usec > CONNECTION_WAIT_USEC);
+               client->connection[PUBLISHER].state == CONNECTION_CLOSED && !connection->draining &&
+               !connection->output_broken && !connection->in_body &&
+               connection->input_begin == connection->input_end;
 }
 
 /* Whether the answer, if it is what is expected, will be small: a large body is read to its own place. */
@@ -41,8 +41,17 @@ static ssize_t receive(struct quick_get *get) {
         struct connection *connection = get->connection;
         bool takes_fds = get->client->mode == OP_FDPASS || get->client->mode == OP_AUTO;
 
-        return fdpass_read(connection->fd, connection->input, CONNECTION_INPUT_SIZE,
-                           takes_fds ? &get->fds : NULL);
+        return fdpass_read_now(connection->fd, connection->input, CONNECTION_INPUT_SIZE,
+                               takes_fds ? &get->fds : NULL);
+}
+
+static void wait_for_answer(struct quick_get *get) {
+        uint64_t timeout_usec = get->client->timeout_usec;
+
+        get->waited_usec = client_read_clock(get->client);
+        connection_wait(get->connection, timeout_usec > 0 ? timeout_usec : UINT64_MAX);
+        get->client->is_timely = false;
+        get->received = receive(get);
 }
 
 /* What was received is the answer, all of it, and nothing else. */
@@ -111,8 +120,8 @@ static void become_call(struct quick_get *get,
         call->reused = reused;
 
         (void) client_read_clock(get->client);
-        if (get->received == -EAGAIN) { /* its time-out counts from when it was asked */
-                get->client->now -= CONNECTION_WAIT_USEC;
+        if (get->waited_usec > 0) { /* its time-out counts from when it was asked */
+                get->client->now = get->waited_usec;
                 get->client->is_timely = false;
         }
         client_take_call(get->client, connection, call, reply, userdata);
@@ -152,6 +161,7 @@ enum at_once client_get_at_once(objmapper_client *client,
         get.uri = (struct proto_bytes){ spare->head + size - uri_size, uri_size };
         get.id = connection_next_id(connection);
         get.received = 0;
+        get.waited_usec = 0;
         get.fds.n = 0;
         get.fds.truncated = false;
 
@@ -163,6 +173,8 @@ enum at_once client_get_at_once(objmapper_client *client,
 
         if ((size_t) sent == size)
                 get.received = receive(&get);
+        if (get.received == -EAGAIN)
+                wait_for_answer(&get);
         if (!is_answer(&get, &message)) {
                 become_call(&get, uri, (size_t) sent, reused, reply, userdata);
                 return AT_ONCE_BEGUN;

@@ -413,18 +413,13 @@ void client_look_at_clock(objmapper_client *client) {
 }
 
 static int wait_events(objmapper_client *client, struct epoll_event *events, uint64_t usec) {
-        int n, msec = 0;
+        int n;
 
         n = watch_all(client);
         if (n < 0)
                 return n;
 
-        if (usec > 0)
-                msec = usec >= (uint64_t) INT_MAX * USEC_PER_MSEC
-                                       ? -1
-                                       : (int) ((usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC);
-
-        n = epoll_wait(client->epoll_fd, events, EVENTS_MAX, msec);
+        n = epoll_wait(client->epoll_fd, events, EVENTS_MAX, clock_wait_msec(usec));
         if (n < 0 && errno != EINTR)
                 return -errno;
 
@@ -442,7 +437,7 @@ static void serve(struct epoll_event *events, int n) {
 
         for (int i = 0; i < n; i++)
                 if (*(enum watch *) events[i].data.ptr == WATCH_CONNECTION && (events[i].events & ~EPOLLOUT))
-                        connection_receive(events[i].data.ptr, false);
+                        connection_receive(events[i].data.ptr, 0);
 }
 
 static void flush_all(objmapper_client *client) {
@@ -467,9 +462,8 @@ static void receive_some(objmapper_client *client, uint64_t usec) {
         int n;
 
         /* Its socket is asked, or waited for, without epoll in between; not where epoll is to have it, and has not. */
-        if (only && (!client->watches || only->watched) &&
-            (usec == 0 || (usec >= CONNECTION_WAIT_USEC && connection_can_wait(only)))) {
-                connection_receive(only, usec > 0);
+        if (only && (!client->watches || only->watched) && (usec == 0 || connection_can_wait(only))) {
+                connection_receive(only, usec);
                 return;
         }
 

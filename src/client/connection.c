@@ -17,7 +17,6 @@
 #include "words.h"
 
 #define INPUT_SIZE   CONNECTION_INPUT_SIZE
-#define WAIT_SECONDS (CONNECTION_WAIT_USEC / USEC_PER_SEC)
 #define SEND_BUFFER  (4 << 20) /* bytes that we ask for; the kernel has its own limit */
 #define PAUSE_MIN    (10 * USEC_PER_MSEC)
 #define PAUSE_MAX    (1000 * USEC_PER_MSEC)
@@ -310,30 +309,6 @@ static int refused(struct connection *connection, int error) {
         return client_fail(client, error, "%s", words);
 }
 
-/* Who waits for answers then does it in recvmsg(), and not in epoll_wait() before it: a call less for each. Only the
- * wait for the daemon's backlog must not be one. */
-static void make_waiting(struct connection *connection) {
-        const struct timeval timeout = { .tv_sec = WAIT_SECONDS };
-        int flags = fcntl(connection->fd, F_GETFL);
-
-        connection->may_wait = flags >= 0 &&
-                               setsockopt(connection->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
-                                          sizeof(timeout)) == 0 &&
-                               fcntl(connection->fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
-}
-
-void connection_never_wait(struct connection *connection) {
-        int flags;
-
-        if (!connection->may_wait)
-                return;
-
-        connection->may_wait = false;
-        flags = fcntl(connection->fd, F_GETFL);
-        if (flags >= 0)
-                (void) fcntl(connection->fd, F_SETFL, flags | O_NONBLOCK);
-}
-
 int connection_open(struct connection *connection) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         objmapper_client *client = connection->client;
@@ -376,9 +351,6 @@ int connection_open(struct connection *connection) {
                 return client_fail(client, r, "can't connect: %s", strerror(-r));
         }
 
-        connection->may_wait = false;
-        if (connection == &client->connection[READER])
-                make_waiting(connection);
         connection->state = CONNECTION_GREETING;
         connection->draining = connection->drained = connection->output_broken = false;
         connection->no_splice = false;

@@ -37,7 +37,6 @@ struct connection {
         bool output_broken; /* it reads nothing more; its answers may still come */
         bool watched;       /* the epoll set has the socket */
         bool output_armed;  /* ... and tells, as far as it has it, when the socket takes more */
-        bool may_wait;      /* the socket is a blocking one, for receiving at least */
         int refusal;        /* why it is paused: of connect(2), negative; 0: it was lost */
         unsigned losses;    /* connections in a row, without an answer in between */
         unsigned pauses;    /* in a row: each is longer */
@@ -136,12 +135,11 @@ bool connection_is_idle(const struct connection *connection);
 
 /* ---- input.c ---- */
 
-/* Receives what is there, and takes it. wait: first waits for something, CONNECTION_WAIT_USEC at most; only where
- * connection_can_wait(). */
-#define CONNECTION_WAIT_USEC (1 * USEC_PER_SEC)
-void connection_receive(struct connection *connection, bool wait);
+/* Receives what is there, and takes it. Where nothing is, waits for something for up to wait_usec (UINT64_MAX: for ever);
+ * more than 0 only where connection_can_wait(). */
+void connection_receive(struct connection *connection, uint64_t wait_usec);
 bool connection_can_wait(const struct connection *connection);
+/* Waits for up to usec (UINT64_MAX: for ever) until something has come, or a signal. */
+void connection_wait(const struct connection *connection, uint64_t usec);
 /* Takes what somebody else received: size bytes at the input's beginning, and descriptors. */
 void connection_take(struct connection *connection, size_t size, struct fdpass_fds *fds);
-/* From now on the socket never waits, not even where a flag of the call can't say so. */
-void connection_never_wait(struct connection *connection);

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -404,9 +405,7 @@ static size_t wanted_input(const struct connection *connection) {
 }
 
 /* Reads into the input buffer, or into a body's own place. Returns the bytes, 0 at the end, or -errno. */
-static ssize_t read_socket(struct connection *connection, bool wait) {
-        ssize_t (*const read)(int, void *, size_t, struct fdpass_fds *) = wait ? fdpass_read
-                                                                               : fdpass_read_now;
+static ssize_t read_socket(struct connection *connection) {
         struct download *download = &connection->download;
         /* Where none is to come the kernel need not look for one. */
         bool takes_fds = connection->n_fds_expected > 0;
@@ -428,10 +427,11 @@ static ssize_t read_socket(struct connection *connection, bool wait) {
                 room = download_room(download, &to);
 
         if (room > 0)
-                n = read(connection->fd, to, (size_t) MIN((uint64_t) room, download->left), ret_fds);
+                n = fdpass_read_now(connection->fd, to, (size_t) MIN((uint64_t) room, download->left),
+                                    ret_fds);
         else
-                n = read(connection->fd, connection->input + connection->input_end, wanted_input(connection),
-                         ret_fds);
+                n = fdpass_read_now(connection->fd, connection->input + connection->input_end,
+                                    wanted_input(connection), ret_fds);
         if (n <= 0)
                 return n;
 
@@ -456,28 +456,30 @@ static bool may_splice(const struct connection *connection) {
 /* Moves what came of the body. The daemon has the processor first if it wants it, and then the next piece is often
  * there: to go to sleep for each, and be woken, costs both of them more than a piece. Where that was in vain it is not
  * tried again soon. */
-static ssize_t fill_pipe(struct connection *connection, size_t size, bool wait) {
-        const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+static ssize_t fill_pipe(struct connection *connection, size_t size, bool will_wait) {
+        unsigned n_yields = 0;
+        ssize_t n;
 
-        if (wait && connection->n_late > 0)
+        if (will_wait && connection->n_late > 0)
                 connection->n_late--;
-        else if (wait) {
-                for (unsigned i = 0; i < YIELDS_MAX; i++) {
-                        ssize_t n = splice(connection->fd, NULL, connection->pipe[1], NULL, size, flags);
+        else if (will_wait)
+                n_yields = YIELDS_MAX;
 
-                        if (n >= 0 || errno != EAGAIN)
-                                return n;
-                        (void) sched_yield();
-                }
-                connection->n_late = LATE_MAX;
+        for (unsigned i = 0;; i++) {
+                n = splice(connection->fd, NULL, connection->pipe[1], NULL, size,
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+                if (n >= 0 || errno != EAGAIN || i == n_yields)
+                        break;
+                (void) sched_yield();
         }
+        if (n < 0 && n_yields > 0 && errno == EAGAIN)
+                connection->n_late = LATE_MAX;
 
-        return splice(connection->fd, NULL, connection->pipe[1], NULL, size,
-                      wait ? flags & ~(unsigned) SPLICE_F_NONBLOCK : flags);
+        return n;
 }
 
 /* As read_socket(), through a pipe. */
-static ssize_t splice_socket(struct connection *connection, bool wait) {
+static ssize_t splice_socket(struct connection *connection, bool will_wait) {
         struct download *download = &connection->download;
         ssize_t n;
 
@@ -490,7 +492,7 @@ static ssize_t splice_socket(struct connection *connection, bool wait) {
                 (void) fcntl(connection->pipe[1], F_SETPIPE_SZ, (int) SPLICE_MAX);
         }
 
-        n = fill_pipe(connection, (size_t) MIN((uint64_t) SPLICE_MAX, download->left), wait);
+        n = fill_pipe(connection, (size_t) MIN((uint64_t) SPLICE_MAX, download->left), will_wait);
         if (n < 0 && errno == EINVAL) {
                 connection->no_splice = true;
                 return -EINTR;
@@ -524,17 +526,28 @@ static bool expects_input(const struct connection *connection) {
 }
 
 bool connection_can_wait(const struct connection *connection) {
-        return connection->may_wait && connection->fd >= 0 && expects_input(connection) &&
-               !connection_has_output(connection);
+        return connection->fd >= 0 && expects_input(connection) && !connection_has_output(connection);
 }
 
-void connection_receive(struct connection *connection, bool wait) {
+/* Not in a blocking recv(): that is woken when the daemon takes the request from its socket, too, as a place to write to
+ * is free then, and has gone to sleep again before the answer comes. */
+void connection_wait(const struct connection *connection, uint64_t usec) {
+        struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
+
+        (void) poll(&pollfd, 1, clock_wait_msec(usec));
+}
+
+void connection_receive(struct connection *connection, uint64_t wait_usec) {
         for (unsigned round = 0; round < ROUNDS_MAX && connection->fd >= 0; round++) {
                 size_t before = connection->input_end - connection->input_begin;
-                bool waits = wait && round == 0;
-                ssize_t n = may_splice(connection) ? splice_socket(connection, waits)
-                                                   : read_socket(connection, waits);
+                ssize_t n = may_splice(connection) ? splice_socket(connection, wait_usec > 0)
+                                                   : read_socket(connection);
 
+                if (n == -EAGAIN && wait_usec > 0) {
+                        connection_wait(connection, wait_usec);
+                        wait_usec = 0;
+                        continue;
+                }
                 if (n == -EINTR)
                         continue;
                 if (n == -EAGAIN)
@@ -548,6 +561,7 @@ void connection_receive(struct connection *connection, bool wait) {
                         return;
                 }
 
+                wait_usec = 0;
                 connection->progress_usec = client_read_clock(connection->client);
 
                 /* Bytes that are not in the buffer went to the body's own place. */

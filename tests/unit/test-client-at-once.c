@@ -3,9 +3,12 @@
  * mostly are, by either of the calls that wait. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "client-harness.h"
@@ -304,6 +307,105 @@ static void test_silent(void) {
         mock_free(mock);
 }
 
+/* The daemon takes each request, and answers, while the client sleeps. */
+#define SLEEPS     10
+#define SLEEP_USEC 10000
+
+static void script_slow(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        for (unsigned i = 0; i < SLEEPS; i++) {
+                uint64_t ids[3];
+
+                g_usleep(SLEEP_USEC);
+                ids[0] = mock_skip(mock, PROTO_GET);
+                g_usleep(SLEEP_USEC);
+                mock_reply_copy(mock, ids[0], "alone");
+
+                g_usleep(SLEEP_USEC);
+                for (size_t j = 0; j < ARRAY_SIZE(ids); j++)
+                        ids[j] = mock_skip(mock, PROTO_GET);
+                g_usleep(SLEEP_USEC);
+                for (size_t j = 0; j < ARRAY_SIZE(ids); j++)
+                        mock_reply_copy(mock, ids[j], "of some");
+        }
+        g_assert_true(mock_at_end(mock));
+}
+
+static long times_slept(void) {
+        struct rusage usage;
+
+        g_assert_no_errno(getrusage(RUSAGE_THREAD, &usage));
+        return usage.ru_nvcsw;
+}
+
+/* That the daemon takes a request wakes nobody who waits for the answer. */
+static void test_woken_once(void) {
+        static const char *const some[3] = { "x", "y", "z" };
+        struct mock *mock = mock_new(script_slow, NULL);
+        long alone = 0, of_some = 0;
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL, *objects[ARRAY_SIZE(some)] = {};
+                int errors[ARRAY_SIZE(some)];
+
+                assert_ok(get(client, false, &object));
+                for (unsigned i = 0; i < SLEEPS; i++) {
+                        long before = times_slept();
+
+                        assert_ok(get(client, false, &object));
+                        alone += times_slept() - before;
+
+                        before = times_slept();
+                        g_assert_cmpint(objmapper_get_many(client, some, ARRAY_SIZE(some), objects, errors),
+                                        ==, ARRAY_SIZE(some));
+                        /* Each answer is a wake-up, if there was time to fall asleep before it. */
+                        of_some += times_slept() - before;
+                }
+                objmapper_object_free(object);
+                for (size_t j = 0; j < ARRAY_SIZE(objects); j++)
+                        objmapper_object_free(objects[j]);
+        }
+        mock_free(mock);
+        g_assert_cmpint(alone, <, 2 * SLEEPS);
+        g_assert_cmpint(of_some, <, (long) (1 + ARRAY_SIZE(some)) * SLEEPS);
+}
+
+static void on_alarm(_unused_ int number) {
+}
+
+static void script_deaf(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        (void) mock_skip(mock, PROTO_GET);
+        g_assert_true(mock_at_end(mock));
+}
+
+/* Signals end no wait, and make none longer. */
+static void test_signals(void) {
+        struct sigaction action = { .sa_handler = on_alarm }, old;
+        struct itimerval often = { .it_interval.tv_usec = 20000, .it_value.tv_usec = 20000 }, never = {};
+        struct mock *mock = mock_new(script_deaf, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+                gint64 begun;
+
+                assert_ok(get(client, false, &object));
+                objmapper_client_set_timeout(client, 300000);
+                g_assert_no_errno(sigaction(SIGALRM, &action, &old));
+                begun = g_get_monotonic_time();
+                g_assert_no_errno(setitimer(ITIMER_REAL, &often, NULL));
+                assert_errno(get(client, false, &object), -ETIMEDOUT);
+                g_assert_no_errno(setitimer(ITIMER_REAL, &never, NULL));
+                g_assert_cmpint(g_get_monotonic_time() - begun, >=, 300000);
+                g_assert_no_errno(sigaction(SIGALRM, &old, NULL));
+        }
+        mock_free(mock);
+}
+
 /* The URI of the object whose memory is used again, for an answer that needs more. */
 static void script_own_uri(struct mock *mock) {
         mock_greet(mock);
@@ -475,9 +577,11 @@ int main(int argc, char *argv[]) {
         harness_add("/client-at-once/other", test_other);
         harness_add("/client-at-once/own-uri", test_own_uri);
         harness_add("/client-at-once/short", test_short);
+        harness_add("/client-at-once/signals", test_signals);
         harness_add("/client-at-once/silent", test_silent);
         harness_add("/client-at-once/source", test_source);
         harness_add("/client-at-once/timeout", test_timeout);
         harness_add("/client-at-once/uris", test_uris);
+        harness_add("/client-at-once/woken-once", test_woken_once);
         return g_test_run();
 }
