@@ -141,7 +141,7 @@ static ssize_t receive_fds(struct client *client, struct connection *connection,
         struct msghdr message = {
                 .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
         };
-        ssize_t n = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC);
+        ssize_t n = recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
         if (n > 0)
                 take_fds(client, &message);
@@ -150,7 +150,8 @@ static ssize_t receive_fds(struct client *client, struct connection *connection,
 
 static ssize_t move(struct client *client, struct connection *connection) {
         ssize_t n = splice(connection->fd, NULL, client->pipe[1], NULL,
-                           (size_t) MIN(connection->left, UINT64_C(1) << 20), SPLICE_F_MOVE);
+                           (size_t) MIN(connection->left, UINT64_C(1) << 20),
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
         for (ssize_t left = n; left > 0;) {
                 ssize_t moved = splice(client->pipe[0], NULL, client->null_fd, NULL, (size_t) left,
@@ -163,7 +164,14 @@ static ssize_t move(struct client *client, struct connection *connection) {
         return n;
 }
 
-/* Receives once. */
+/* As the library does: a recv() that blocks is woken when the server takes the request, too. */
+static void wait_for(const struct connection *connection) {
+        struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
+
+        (void) poll(&pollfd, 1, -1);
+}
+
+/* Receives once, what is there; or waits for something. */
 static void receive(struct client *client, struct connection *connection) {
         struct load *load = client->load;
         uint64_t before = (connection->left + client->reply_size - 1) / client->reply_size, after;
@@ -182,7 +190,11 @@ static void receive(struct client *client, struct connection *connection) {
         else if (load->receiver == RECEIVE_NOWHERE && load->size >= RECEIVE_SIZE)
                 n = move(client, connection);
         else
-                n = recv(connection->fd, p, size, 0);
+                n = recv(connection->fd, p, size, MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN) {
+                wait_for(connection);
+                return;
+        }
         if (n <= 0)
                 err(1, "%s answers no more", load->socket);
 
