@@ -69,8 +69,9 @@ struct connection {
         struct objmapper_object *object; /* its answer so far */
         struct download download;
         bool in_body, no_splice;
-        uint8_t n_late;   /* times to wait at once for what is spliced */
-        bool after_large; /* the last body was a large one, into memory */
+        uint8_t n_late;       /* times to wait at once for what is spliced */
+        uint8_t n_quick_late; /* ... and for the answer of a get that is alone */
+        bool after_large;     /* the last body was a large one, into memory */
         int pipe[2];
 };
 
