@@ -113,6 +113,8 @@ def trips(s):
         for peer in PEERS:
             yield figure(peer, size, s.running[peer], peer)
     yield figure("objmapper fdpass, read", K64, s.objmapper, "objmapper", "-m", "fdpass", "-f")
+    yield figure("objmapper fdpass, with a time-out", K64, s.objmapper, "objmapper", "-m", "fdpass", "-w")
+    yield figure("objmapper copy, with a time-out", KIB, s.objmapper, "objmapper", "-m", "copy", "-w")
 
 
 def depths(s):

@@ -31,6 +31,7 @@ static void usage(void) {
                                "  -f             descriptors are read\n"
                                "  -1             one object a call (objmapper)\n"
                                "  -u             puts, not gets (objmapper)\n"
+                               "  -w             waits with the library's time-out (objmapper)\n"
                                "  -p PID         whose processor time is told, too\n");
         exit(2);
 }
@@ -181,7 +182,7 @@ int main(int argc, char *argv[]) {
         uint64_t server_nsec;
         int option;
 
-        while ((option = getopt(argc, argv, "n:k:s:d:c:t:r:m:of1up:")) >= 0)
+        while ((option = getopt(argc, argv, "n:k:s:d:c:t:r:m:of1uwp:")) >= 0)
                 switch (option) {
                 case 'n':
                         load.name = optarg;
@@ -218,6 +219,9 @@ int main(int argc, char *argv[]) {
                         break;
                 case 'u':
                         load.puts = true;
+                        break;
+                case 'w':
+                        load.timed = true;
                         break;
                 case 'p':
                         pids = optarg;

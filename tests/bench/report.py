@@ -158,7 +158,8 @@ def group_table(data, group):
 
 
 TITLES = (
-    ("trip", "One request at a time", "Client and server on one core."),
+    ("trip", "One request at a time", "Client and server on one core. No client has a time-out, but where it is said: there it is the "
+     "library's by default."),
     ("depth", "Many requests at once", "One connection, one core; so many are sent at once, and all answered before more are sent."),
     ("batch", "Many gets by one call", "The same gets submitted one by one and by objmapper_get_many(), which uses memory again."),
     ("connections", "Many connections", "One request at a time on each, one core."),
@@ -349,6 +350,9 @@ def tuning(data):
     def many(who, size):
         return f.rate("depth", f"objmapper {who}", size, 64) / f.rate("trip", f"objmapper {who}", size)
 
+    def timed(mode, size):
+        return f.p50("trip", f"objmapper {mode}, with a time-out", size) / f.p50("trip", f"objmapper {mode}", size)
+
     def batch(mode, size):
         return f.rate("batch", f"{mode}, objmapper_get_many()", size, 64) / f.rate("batch", f"{mode}, submitted one by one", size, 64)
 
@@ -364,6 +368,8 @@ def tuning(data):
     yield "batch", (f"64 at once by one call, to one after the other: {many('copy', k):.2f} times as many copies of 1 KiB a second, "
                     f"{many('fdpass', k64):.2f} times as many open files of 64 KiB. To 64 that are submitted one by one and are in flight "
                     f"together: {batch('copy', k):.2f} and {batch('fdpass', k64):.2f} times.")
+    yield "timeout", (f"One at a time, with the time-out that is the default: a copy of 1 KiB takes {timed('copy', k):.2f} times as long, an open "
+                      f"file of 64 KiB {timed('fdpass', k64):.2f} times.")
     yield "mode", (f"64 MiB at a stock **net.core.wmem_max**: into memory from the passed file at "
                    f"{large_ratio((stock, 'objmapper fdpass, read'), (stock, 'objmapper copy')):.2f} times the rate of a copy on the socket; "
                    f"passed on from it at {large_ratio((stock, 'objmapper fdpass, sent on'), (stock, 'objmapper splice, spliced on')):.2f} "
