@@ -14,8 +14,6 @@
 #include "macro.h"
 #include "plain.h"
 
-#define LATE_MAX 8 /* answers that are not tried to get at once, after one that was not there */
-
 struct quick_get {
         objmapper_client *client;
         struct connection *connection;
@@ -47,15 +45,6 @@ static ssize_t receive(struct quick_get *get) {
                                takes_fds ? &get->fds : NULL);
 }
 
-/* Where the last answers were not there at once, that this one is there is not tried: a call less. */
-static bool expects_it_late(struct connection *connection) {
-        if (connection->n_quick_late == 0)
-                return false;
-
-        connection->n_quick_late--;
-        return true;
-}
-
 static void wait_for_answer(struct quick_get *get) {
         uint64_t timeout_usec = get->client->timeout_usec;
 
@@ -64,6 +53,16 @@ static void wait_for_answer(struct quick_get *get) {
         connection_wait(get->connection, timeout_usec > 0 ? timeout_usec : UINT64_MAX);
         get->client->is_timely = false;
         get->received = receive(get);
+}
+
+static void receive_answer(struct quick_get *get) {
+        unsigned n_tries = 0;
+
+        do
+                get->received = receive(get);
+        while (get->received == -EAGAIN && connection_comes_soon(get->connection, &n_tries));
+        if (get->received == -EAGAIN)
+                wait_for_answer(get);
 }
 
 /* What was received is the answer, all of it, and nothing else. */
@@ -183,14 +182,8 @@ enum at_once client_get_at_once(objmapper_client *client,
         if (sent <= 0)
                 return AT_ONCE_NOT; /* the usual way meets the same, and knows what to do */
 
-        if ((size_t) sent == size) {
-                if (expects_it_late(connection))
-                        wait_for_answer(&get);
-                else if ((get.received = receive(&get)) == -EAGAIN) {
-                        connection->n_quick_late = LATE_MAX;
-                        wait_for_answer(&get);
-                }
-        }
+        if ((size_t) sent == size)
+                receive_answer(&get);
         if (!is_answer(&get, &message)) {
                 become_call(&get, uri, (size_t) sent, reused, reply, userdata);
                 return AT_ONCE_BEGUN;

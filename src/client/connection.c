@@ -309,6 +309,30 @@ static int refused(struct connection *connection, int error) {
         return client_fail(client, error, "%s", words);
 }
 
+/* A body that the kernel moves is waited for in splice(), which has no flag for a time. Only the wait for the daemon's
+ * backlog must not be one. */
+static void make_waiting(struct connection *connection) {
+        const struct timeval timeout = { .tv_sec = CONNECTION_WAIT_USEC / USEC_PER_SEC };
+        int flags = fcntl(connection->fd, F_GETFL);
+
+        connection->may_wait = flags >= 0 &&
+                               setsockopt(connection->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
+                                          sizeof(timeout)) == 0 &&
+                               fcntl(connection->fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
+
+void connection_never_wait(struct connection *connection) {
+        int flags;
+
+        if (!connection->may_wait)
+                return;
+
+        connection->may_wait = false;
+        flags = fcntl(connection->fd, F_GETFL);
+        if (flags >= 0)
+                (void) fcntl(connection->fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 int connection_open(struct connection *connection) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         objmapper_client *client = connection->client;
@@ -351,6 +375,9 @@ int connection_open(struct connection *connection) {
                 return client_fail(client, r, "can't connect: %s", strerror(-r));
         }
 
+        connection->may_wait = false;
+        if (connection == &client->connection[READER])
+                make_waiting(connection);
         connection->state = CONNECTION_GREETING;
         connection->draining = connection->drained = connection->output_broken = false;
         connection->no_splice = false;

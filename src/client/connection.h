@@ -37,9 +37,10 @@ struct connection {
         bool output_broken; /* it reads nothing more; its answers may still come */
         bool watched;       /* the epoll set has the socket */
         bool output_armed;  /* ... and tells, as far as it has it, when the socket takes more */
-        int refusal;        /* why it is paused: of connect(2), negative; 0: it was lost */
-        unsigned losses;    /* connections in a row, without an answer in between */
-        unsigned pauses;    /* in a row: each is longer */
+        bool may_wait;   /* splice() waits, where no flag says otherwise, for CONNECTION_WAIT_USEC at most */
+        int refusal;     /* why it is paused: of connect(2), negative; 0: it was lost */
+        unsigned losses; /* connections in a row, without an answer in between */
+        unsigned pauses; /* in a row: each is longer */
         uint64_t retry_usec;
         uint64_t refused_usec;  /* since when; 0: it is not */
         uint64_t progress_usec; /* when something of a call last came or went */
@@ -69,9 +70,8 @@ struct connection {
         struct objmapper_object *object; /* its answer so far */
         struct download download;
         bool in_body, no_splice;
-        uint8_t n_late;       /* times to wait at once for what is spliced */
-        uint8_t n_quick_late; /* ... and for the answer of a get that is alone */
-        bool after_large;     /* the last body was a large one, into memory */
+        uint8_t n_late;   /* times to wait at once: what was awaited did not come soon */
+        bool after_large; /* the last body was a large one, into memory */
         int pipe[2];
 };
 
@@ -140,7 +140,14 @@ bool connection_is_idle(const struct connection *connection);
  * more than 0 only where connection_can_wait(). */
 void connection_receive(struct connection *connection, uint64_t wait_usec);
 bool connection_can_wait(const struct connection *connection);
+/* Where nothing is there, whether to look again before connection_wait(). The daemon has the processor first if it wants
+ * it, and then what is awaited is often there: to go to sleep, and be woken, costs both of them more than it takes to come.
+ * Where that was in vain it is not tried again soon. n_tries: 0 at first, and then as it is left. */
+bool connection_comes_soon(struct connection *connection, unsigned *n_tries);
+#define CONNECTION_WAIT_USEC (1 * USEC_PER_SEC)
 /* Waits for up to usec (UINT64_MAX: for ever) until something has come, or a signal. */
 void connection_wait(const struct connection *connection, uint64_t usec);
 /* Takes what somebody else received: size bytes at the input's beginning, and descriptors. */
 void connection_take(struct connection *connection, size_t size, struct fdpass_fds *fds);
+/* From now on the socket never waits, not even where a flag of the call can't say so. */
+void connection_never_wait(struct connection *connection);

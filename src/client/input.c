@@ -21,7 +21,7 @@
 #define SPLICE_MAX      ((size_t) 1 << 20)   /* bytes of one splice, and of the pipe where that is allowed */
 #define LARGE_MIN       (UINT64_C(32) << 10) /* bytes of a body that are worth a read of their own */
 #define AFTER_LARGE_MAX ((size_t) 4 << 10)
-#define YIELDS_MAX      30                  /* about 20 µs: less than it takes to be woken */
+#define TRIES_MAX       30                  /* about 20 µs: less than it takes to be woken */
 #define LATE_MAX        8                   /* times that it is not tried, where it was in vain */
 #define UNWANTED_MAX    (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
 
@@ -453,34 +453,10 @@ static bool may_splice(const struct connection *connection) {
                (connection->download.kind == DOWNLOAD_MEMFD || connection->download.kind == DOWNLOAD_OUTPUT);
 }
 
-/* Moves what came of the body. The daemon has the processor first if it wants it, and then the next piece is often
- * there: to go to sleep for each, and be woken, costs both of them more than a piece. Where that was in vain it is not
- * tried again soon. */
-static ssize_t fill_pipe(struct connection *connection, size_t size, bool will_wait) {
-        unsigned n_yields = 0;
-        ssize_t n;
-
-        if (will_wait && connection->n_late > 0)
-                connection->n_late--;
-        else if (will_wait)
-                n_yields = YIELDS_MAX;
-
-        for (unsigned i = 0;; i++) {
-                n = splice(connection->fd, NULL, connection->pipe[1], NULL, size,
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-                if (n >= 0 || errno != EAGAIN || i == n_yields)
-                        break;
-                (void) sched_yield();
-        }
-        if (n < 0 && n_yields > 0 && errno == EAGAIN)
-                connection->n_late = LATE_MAX;
-
-        return n;
-}
-
-/* As read_socket(), through a pipe. */
-static ssize_t splice_socket(struct connection *connection, bool will_wait) {
+/* As read_socket(), through a pipe. wait: for something, CONNECTION_WAIT_USEC at most; only where the socket may_wait. */
+static ssize_t splice_socket(struct connection *connection, bool wait) {
         struct download *download = &connection->download;
+        size_t size = (size_t) MIN((uint64_t) SPLICE_MAX, download->left);
         ssize_t n;
 
         if (connection->pipe[0] < 0) {
@@ -492,7 +468,8 @@ static ssize_t splice_socket(struct connection *connection, bool will_wait) {
                 (void) fcntl(connection->pipe[1], F_SETPIPE_SZ, (int) SPLICE_MAX);
         }
 
-        n = fill_pipe(connection, (size_t) MIN((uint64_t) SPLICE_MAX, download->left), will_wait);
+        n = splice(connection->fd, NULL, connection->pipe[1], NULL, size,
+                   SPLICE_F_MOVE | (wait ? 0 : SPLICE_F_NONBLOCK));
         if (n < 0 && errno == EINVAL) {
                 connection->no_splice = true;
                 return -EINTR;
@@ -509,6 +486,10 @@ static ssize_t splice_socket(struct connection *connection, bool will_wait) {
         }
 
         return n;
+}
+
+static ssize_t receive_once(struct connection *connection, bool wait) {
+        return may_splice(connection) ? splice_socket(connection, wait) : read_socket(connection);
 }
 
 void connection_take(struct connection *connection, size_t size, struct fdpass_fds *fds) {
@@ -529,7 +510,27 @@ bool connection_can_wait(const struct connection *connection) {
         return connection->fd >= 0 && expects_input(connection) && !connection_has_output(connection);
 }
 
-/* Not in a blocking recv(): that is woken when the daemon takes the request from its socket, too, as a place to write to
+/* Of many answers the first come while the daemon is at work on the others, and who sleeps meanwhile finds more of them. */
+static bool awaits_one(const struct connection *connection) {
+        return connection->in_body || connection->depth - connection->n_free == 1;
+}
+
+bool connection_comes_soon(struct connection *connection, unsigned *n_tries) {
+        if (*n_tries == 0 && connection->n_late > 0) {
+                connection->n_late--;
+                return false;
+        }
+        if (*n_tries == TRIES_MAX) {
+                connection->n_late = LATE_MAX;
+                return false;
+        }
+
+        ++*n_tries;
+        (void) sched_yield();
+        return true;
+}
+
+/* Not in a recv() that blocks: that is woken when the daemon takes the request from its socket, too, as a place to write to
  * is free then, and has gone to sleep again before the answer comes. */
 void connection_wait(const struct connection *connection, uint64_t usec) {
         struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
@@ -538,15 +539,23 @@ void connection_wait(const struct connection *connection, uint64_t usec) {
 }
 
 void connection_receive(struct connection *connection, uint64_t wait_usec) {
+        unsigned n_tries = 0;
+
         for (unsigned round = 0; round < ROUNDS_MAX && connection->fd >= 0; round++) {
                 size_t before = connection->input_end - connection->input_begin;
-                ssize_t n = may_splice(connection) ? splice_socket(connection, wait_usec > 0)
-                                                   : read_socket(connection);
+                ssize_t n = receive_once(connection, false);
 
                 if (n == -EAGAIN && wait_usec > 0) {
-                        connection_wait(connection, wait_usec);
+                        if (awaits_one(connection) && connection_comes_soon(connection, &n_tries))
+                                continue;
+                        if (may_splice(connection) && connection->may_wait &&
+                            wait_usec >= CONNECTION_WAIT_USEC)
+                                n = receive_once(connection, true);
+                        else {
+                                connection_wait(connection, wait_usec);
+                                n = receive_once(connection, false);
+                        }
                         wait_usec = 0;
-                        continue;
                 }
                 if (n == -EINTR)
                         continue;

@@ -168,6 +168,7 @@ static ssize_t send_once(struct connection *connection, bool *ret_again, bool *r
                 return 0;
 
         *ret_again = *ret_from_file = true;
+        connection_never_wait(connection); /* sendfile() has no flag for it */
         return upload_sendfile(&call->upload, connection->fd);
 }
 
