@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@
 #define RECEIVE_SIZE ((size_t) 256 << 10)
 #define HEAD_MAX     4096
 #define FDS_MAX      253
+#define TRIES_MAX    30 /* as the library */
+#define LATE_MAX     8
 
 struct connection {
         int fd;
@@ -31,6 +34,8 @@ struct connection {
 struct client {
         struct load *load;
         bool brings_fds, brings_pipe;
+        bool moves;        /* on, by splice */
+        uint8_t n_late;    /* times not to look again: what was awaited did not come soon */
         char *requests;    /* all names, and so many more as the depth is */
         size_t *positions; /* where each begins */
         size_t head_size;  /* of a reply, what stands behind the body too */
@@ -148,10 +153,10 @@ static ssize_t receive_fds(struct client *client, struct connection *connection,
         return n;
 }
 
-static ssize_t move(struct client *client, struct connection *connection) {
+static ssize_t move(struct client *client, struct connection *connection, bool wait) {
         ssize_t n = splice(connection->fd, NULL, client->pipe[1], NULL,
                            (size_t) MIN(connection->left, UINT64_C(1) << 20),
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+                           SPLICE_F_MOVE | (wait ? 0 : SPLICE_F_NONBLOCK));
 
         for (ssize_t left = n; left > 0;) {
                 ssize_t moved = splice(client->pipe[0], NULL, client->null_fd, NULL, (size_t) left,
@@ -164,17 +169,26 @@ static ssize_t move(struct client *client, struct connection *connection) {
         return n;
 }
 
-/* As the library does: a recv() that blocks is woken when the server takes the request, too. */
-static void wait_for(const struct connection *connection) {
-        struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
+/* Whether to look again before it falls asleep: as the library's client, if it is to. */
+static bool comes_soon(struct client *client, unsigned *n_tries) {
+        if (!client->load->patient)
+                return false;
+        if (*n_tries == 0 && client->n_late > 0) {
+                client->n_late--;
+                return false;
+        }
+        if (*n_tries == TRIES_MAX) {
+                client->n_late = LATE_MAX;
+                return false;
+        }
 
-        (void) poll(&pollfd, 1, -1);
+        ++*n_tries;
+        (void) sched_yield();
+        return true;
 }
 
-/* Receives once, what is there; or waits for something. */
-static void receive(struct client *client, struct connection *connection) {
+static ssize_t receive_some(struct client *client, struct connection *connection, bool wait) {
         struct load *load = client->load;
-        uint64_t before = (connection->left + client->reply_size - 1) / client->reply_size, after;
         /* Large bodies lie where they lie with objmapper: each whole, one behind the other. */
         size_t room = MAX(RECEIVE_SIZE, load->size + HEAD_MAX);
         size_t offset = load->size > RECEIVE_SIZE
@@ -183,25 +197,37 @@ static void receive(struct client *client, struct connection *connection) {
                                         : 0;
         uint8_t *p = load_buffer(load, room) + offset;
         size_t size = (size_t) MIN(connection->left, (uint64_t) (room - offset));
-        ssize_t n;
 
         if (client->brings_fds)
-                n = receive_fds(client, connection, p, size);
-        else if (load->receiver == RECEIVE_NOWHERE && load->size >= RECEIVE_SIZE)
-                n = move(client, connection);
-        else
-                n = recv(connection->fd, p, size, MSG_DONTWAIT);
+                return receive_fds(client, connection, p, size);
+        if (client->moves)
+                return move(client, connection, wait);
+        return recv(connection->fd, p, size, MSG_DONTWAIT);
+}
+
+/* Receives once. What is not there is waited for as the library does it: a recv() that blocks is woken when the server takes
+ * the request, too, and splice() is best waited in. */
+static void receive(struct client *client, struct connection *connection) {
+        struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
+        uint64_t before = (connection->left + client->reply_size - 1) / client->reply_size, after;
+        unsigned n_tries = 0;
+        ssize_t n;
+
+        do
+                n = receive_some(client, connection, !client->load->patient);
+        while (n < 0 && errno == EAGAIN && comes_soon(client, &n_tries));
         if (n < 0 && errno == EAGAIN) {
-                wait_for(connection);
-                return;
+                if (!client->moves)
+                        (void) poll(&pollfd, 1, -1);
+                n = receive_some(client, connection, true);
         }
         if (n <= 0)
-                err(1, "%s answers no more", load->socket);
+                err(1, "%s answers no more", client->load->socket);
 
         connection->left -= (uint64_t) n;
         after = (connection->left + client->reply_size - 1) / client->reply_size;
         if (after < before)
-                load_done(load, connection->begun, (unsigned) (before - after));
+                load_done(client->load, connection->begun, (unsigned) (before - after));
 }
 
 /* The first answer says how long all are. */
@@ -284,6 +310,7 @@ void load_bytes(struct load *load) {
                                  .brings_fds = strncmp(load->protocol, "raw-", 4) == 0,
                                  .brings_pipe = strcmp(load->protocol, "raw-pipe") == 0 };
 
+        client.moves = !client.brings_fds && load->receiver == RECEIVE_NOWHERE && load->size >= RECEIVE_SIZE;
         client.connections = calloc(load->n_connections, sizeof(struct connection));
         client.null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
         if (!client.connections || client.null_fd < 0 || pipe2(client.pipe, O_CLOEXEC) < 0)

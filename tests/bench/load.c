@@ -20,19 +20,21 @@
 #define LARGE_PAGE ((size_t) 2 << 20)
 
 static void usage(void) {
-        (void) fprintf(stderr, "usage: load echo|raw|raw-fd|raw-pipe|memcached|redis|nginx|objmapper SOCKET "
-                               "[option...]\n"
-                               "  -n NAME -k N   objects NAME0000 and so on, N of them\n"
-                               "  -s BYTES       of each body\n"
-                               "  -d DEPTH -c CONNECTIONS\n"
-                               "  -t MSEC -r REQUESTS\n"
-                               "  -m MODE        of objmapper: fdpass, copy, splice, auto\n"
-                               "  -o             bodies go to /dev/null by splice, not into memory\n"
-                               "  -f             descriptors are read\n"
-                               "  -1             one object a call (objmapper)\n"
-                               "  -u             puts, not gets (objmapper)\n"
-                               "  -w             waits with the library's time-out (objmapper)\n"
-                               "  -p PID         whose processor time is told, too\n");
+        (void) fprintf(stderr,
+                       "usage: load echo|raw|raw-fd|raw-pipe|memcached|redis|nginx|objmapper SOCKET "
+                       "[option...]\n"
+                       "  -n NAME -k N   objects NAME0000 and so on, N of them\n"
+                       "  -s BYTES       of each body\n"
+                       "  -d DEPTH -c CONNECTIONS\n"
+                       "  -t MSEC -r REQUESTS\n"
+                       "  -m MODE        of objmapper: fdpass, copy, splice, auto\n"
+                       "  -o             bodies go to /dev/null by splice, not into memory\n"
+                       "  -f             descriptors are read\n"
+                       "  -1             one object a call (objmapper)\n"
+                       "  -u             puts, not gets (objmapper)\n"
+                       "  -y             looks for an answer some times before it falls asleep (all others)\n"
+                       "  -w             waits with the library's time-out (objmapper)\n"
+                       "  -p PID         whose processor time is told, too\n");
         exit(2);
 }
 
@@ -182,7 +184,7 @@ int main(int argc, char *argv[]) {
         uint64_t server_nsec;
         int option;
 
-        while ((option = getopt(argc, argv, "n:k:s:d:c:t:r:m:of1uwp:")) >= 0)
+        while ((option = getopt(argc, argv, "n:k:s:d:c:t:r:m:of1uwyp:")) >= 0)
                 switch (option) {
                 case 'n':
                         load.name = optarg;
@@ -219,6 +221,9 @@ int main(int argc, char *argv[]) {
                         break;
                 case 'u':
                         load.puts = true;
+                        break;
+                case 'y':
+                        load.patient = true;
                         break;
                 case 'w':
                         load.timed = true;
