@@ -13,10 +13,6 @@
 #define ACCEPTS_PER_TURN 64
 #define PAUSE_USEC       (100 * USEC_PER_MSEC)
 
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83
-#endif
-
 struct listener {
         struct listener *next;
         struct server *server;

@@ -22,12 +22,18 @@
 #define LOOKUPS_MAX     32          /* gets of a session that may wait for the disk at once */
 #define OUTPUT_CROWDED  (64U << 10) /* bytes of output of a session when all of them have much */
 
+static uint32_t epoll_mask(const struct session *session, uint32_t events) {
+        return events == EPOLLIN && session->hears_edges ? EPOLLIN | EPOLLRDHUP | EPOLLET : events;
+}
+
 static void attach(struct mail *mail) {
         struct session *session = container_of(mail, struct session, mail);
         struct worker *worker = session->worker;
 
         session->input_usec = worker->now_usec = clock_usec(CLOCK_MONOTONIC);
         session->events = EPOLLIN;
+        session->refuses_fds = setsockopt(session->fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){ 0 }, sizeof(int)) ==
+                               0;
         session->next = worker->sessions;
         if (session->next)
                 session->next->previous = session;
@@ -507,6 +513,28 @@ static void process_kept(struct session *session) {
         keep_input(session, session->input + n, session->input_size - n);
 }
 
+/* Whether a read that brings less than it could has brought all: not where descriptors come, which end a read. Those that
+ * were sent before the socket refused them have been read when it is empty. */
+static bool tells_all(const struct session *session) {
+        uint8_t byte;
+
+        return session->refuses_fds && recv(session->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+               errno == EAGAIN;
+}
+
+/* Bytes, 0 at the end, or -errno. Never with room for control messages: descriptors that a peer sends are dropped by the
+ * kernel. */
+static ssize_t receive_bytes(struct session *session, uint8_t *to, size_t size) {
+        ssize_t n = recv(session->fd, to, size, MSG_DONTWAIT);
+
+        if (n < 0)
+                n = -errno;
+        session->unread = n == (ssize_t) size || n == -EINTR;
+        if (!session->hears_edges && n > 0 && tells_all(session))
+                session->hears_edges = session->unread = true; /* watched otherwise from now on */
+        return n;
+}
+
 /* Large bodies go to where they will be written from. Returns whether it was done. */
 static bool receive_body(struct session *session) {
         uint8_t *to;
@@ -525,10 +553,9 @@ static bool receive_body(struct session *session) {
         if (r < 0)
                 return false;
 
-        /* Never with room for control messages: descriptors that a peer sends are dropped by the kernel. */
-        n = recv(session->fd, to, (size_t) MIN((uint64_t) room, session->body_left), MSG_DONTWAIT);
+        n = receive_bytes(session, to, (size_t) MIN((uint64_t) room, session->body_left));
         if (n <= 0)
-                return false; /* recv() of the usual way says it again */
+                return false; /* the usual way says it again */
 
         session->input_usec = session->worker->now_usec;
         count_add(&session->worker->counters.bytes_received, (uint64_t) n);
@@ -553,9 +580,9 @@ static void receive(struct session *session) {
         if (held > 0)
                 memcpy(worker->received, session->input, held);
 
-        n = recv(session->fd, worker->received + held, RECEIVE_MAX, MSG_DONTWAIT);
+        n = receive_bytes(session, worker->received + held, RECEIVE_MAX);
         if (n < 0) {
-                if (errno != EAGAIN && errno != EINTR)
+                if (n != -EAGAIN && n != -EINTR)
                         session_close(session);
                 return;
         }
@@ -598,15 +625,18 @@ static void watch(struct session *session) {
                 /* The socket has room: only the edges tell that the client received something. */
                 events = EPOLLOUT | EPOLLET;
 
-        if (events == session->events) /* said again, an edge that is there would be told again at once */
+        /* Said again, an edge that is there is told again at once. */
+        if (events == session->events && !(session->unread && events == EPOLLIN && session->hears_edges))
                 return;
 
         if (epoll_ctl(session->worker->epoll_fd, EPOLL_CTL_MOD, session->fd,
-                      &(struct epoll_event){ .events = events, .data.ptr = session }) < 0) {
+                      &(struct epoll_event){ .events = epoll_mask(session, events), .data.ptr = session }) <
+            0) {
                 session_drop(session, -errno, "the socket can't be watched");
                 return;
         }
         session->events = events;
+        session->unread = false;
 }
 
 static void flush(struct session *session) {
@@ -676,8 +706,13 @@ void session_turn(struct session *session, uint32_t events) {
                 session->input_blocked = false;
         if (!session->dead)
                 process_kept(session);
-        if (events & EPOLLIN && !session->closing && !input_waits(session))
-                receive(session);
+        if (events & EPOLLIN) {
+                session->unread = true;
+                if (!session->closing && !input_waits(session))
+                        receive(session);
+                if (events & EPOLLRDHUP) /* nothing tells of the end again, behind what was read */
+                        session->unread = true;
+        }
 
         if (drop_broken(session))
                 return;

@@ -42,6 +42,10 @@ enum output_wait {
         OUTPUT_WAIT_BODY, /* for a body to come from the disk */
 };
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* of a socket, from Linux 6.16 on: whether it takes descriptors */
+#endif
+
 struct session {
         struct worker *worker;
         struct server *server;
@@ -52,7 +56,10 @@ struct session {
         struct session *next_dead;
 
         int fd;
-        uint32_t events; /* that epoll watches for */
+        uint32_t events;  /* that epoll watches for */
+        bool refuses_fds; /* the kernel tells the peer so, who can't send any */
+        bool hears_edges; /* epoll tells of requests only when more of them come: it need not look at the socket twice for each */
+        bool unread; /* something may be left in the socket that epoll told of */
         struct access_peer peer;
         enum access_role role;
         struct session_limits limits;

@@ -5,12 +5,13 @@ import os
 import random
 import socket
 import struct
+import time
 
 import common
 import tap
 import wire
 from common import bytes_of
-from daemon import Daemon
+from daemon import Daemon, build_path
 
 CHANGES = {
     wire.PUT: (wire.uri("denied"),),
@@ -227,6 +228,56 @@ def check_dropped(daemon, peer):
     assert os.read(read_end, 1) == b""
     os.close(read_end)
     assert peer.is_alive()
+
+
+def daemons():
+    """As the kernel lets it be, and as one before Linux 6.16 does."""
+    yield Daemon(start=False)
+    yield Daemon(start=False, command=(str(build_path("tests/integration/before-passrights")),))
+
+
+def test_queued_descriptors(_):
+    """Many messages, each with descriptors, which end a read: nothing that is behind them is left unread."""
+    read_end, write_end = os.pipe()
+    for daemon in daemons():
+        with daemon, wire.Peer(daemon.publisher, greet=False) as early:
+            early.send_with_fds(wire.hello(depth=32), [write_end])
+            for i in range(20):
+                early.send_with_fds(wire.frame(wire.STAT, 100 + i, wire.uri("absent")), [write_end])
+            daemon.start()
+            assert early.receive().status == wire.OK
+            for i in range(20):
+                assert early.receive().status == wire.ABSENT
+            with wire.Peer(daemon.publisher, depth=32) as late:
+                for peer in (early, late):
+                    for _ in range(5):
+                        for i in range(20):
+                            send_fds(peer, wire.frame(wire.STAT, 200 + i, wire.uri("absent")), [write_end])
+                        for i in range(20):
+                            assert peer.receive().status == wire.ABSENT
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_last_words(_):
+    """Requests that the end of the stream is behind, together or a moment later: the daemon finds both."""
+    for daemon in daemons():
+        with daemon:
+            daemon.start()
+            with common.Unchanged(daemon):
+                for i in range(60):
+                    with wire.Peer(daemon.publisher, depth=32) as peer:
+                        if i % 2:
+                            assert peer.is_alive()  # something was read before
+                        peer.send(*(wire.frame(wire.STAT, 100 + k, wire.uri("absent")) for k in range(3)))
+                        if i % 3 == 0:
+                            time.sleep(0.001)
+                        if i % 4 == 0:
+                            continue
+                        peer.socket.shutdown(socket.SHUT_WR)
+                        for _ in range(3):
+                            assert peer.receive().status == wire.ABSENT
+                        peer.expect_closed()
 
 
 def main():
