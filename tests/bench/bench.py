@@ -100,9 +100,9 @@ def run(figures, results):
 
 
 def trips(s):
-    """One request at a time, one core."""
-    def figure(who, size, server, protocol, *options):
-        return Figure("trip", who, size, server, protocol, options=options)
+    """One request at a time, one core; and two."""
+    def figure(who, size, server, protocol, *options, cores=(1, 1)):
+        return Figure("trip", who, size, server, protocol, options=options, cores=cores)
 
     yield figure("raw echo", 100, s.raw("echo"), "echo")
     yield figure("raw opened", K64, s.raw("open", K64, SIZES[K64]), "raw-fd")
@@ -113,8 +113,16 @@ def trips(s):
         for peer in PEERS:
             yield figure(peer, size, s.running[peer], peer)
     yield figure("objmapper fdpass, read", K64, s.objmapper, "objmapper", "-m", "fdpass", "-f")
-    yield figure("objmapper fdpass, with a time-out", K64, s.objmapper, "objmapper", "-m", "fdpass", "-w")
-    yield figure("objmapper copy, with a time-out", KIB, s.objmapper, "objmapper", "-m", "copy", "-w")
+    yield figure("raw opened, awaited likewise", K64, s.raw("open", K64, SIZES[K64]), "raw-fd", "-y")
+    for peer in PEERS:
+        yield figure(f"{peer}, awaited likewise", KIB, s.running[peer], peer, "-y")
+    apart = {"cores": (0, 1)}
+    yield figure("raw opened, two cores", K64, s.raw("open", K64, SIZES[K64]), "raw-fd", **apart)
+    yield figure("objmapper fdpass, two cores", K64, s.objmapper, "objmapper", "-m", "fdpass", **apart)
+    yield figure("objmapper copy, two cores", KIB, s.objmapper, "objmapper", "-m", "copy", **apart)
+    for peer in PEERS:
+        yield figure(f"{peer}, two cores", KIB, s.running[peer], peer, **apart)
+        yield figure(f"{peer}, two cores, awaited likewise", KIB, s.running[peer], peer, "-y", **apart)
 
 
 def depths(s):
@@ -168,6 +176,9 @@ def large(s, wmem):
         for peer in PEERS:
             yield figure(peer, s.running[peer], peer)
             yield figure(f"{peer}, spliced on", s.running[peer], peer, "-o")
+        if size == MIB:  # more of them than of larger ones are waited for
+            yield figure("memcached, awaited likewise", s.running["memcached"], "memcached", "-y")
+            yield figure("nginx, spliced on, awaited likewise", s.running["nginx"], "nginx", "-o", "-y")
 
 
 def run_large(s, results):
@@ -311,8 +322,16 @@ def percentile(before, after, part):
 
 
 def run_mixed(s, extra):
-    """1,000 sessions at once: 800 get small hot objects, 100 splice 1 MiB, 100 put 16 KiB."""
-    s.objmapper.restart("[Server]\nWorkers=0\n")
+    """1,000 sessions at once: 800 get small hot objects, 100 splice 1 MiB, 100 put 16 KiB. And the same with a daemon that has the
+    processors before all others, which tells what of it is the daemon's own."""
+    extra["mixed"] = measure_mixed(s, None)
+    extra["mixed first"] = measure_mixed(s, "CPUSchedulingPolicy=rr\nCPUSchedulingPriority=1")
+    s.objmapper.restart()
+    warm_up(s)
+
+
+def measure_mixed(s, service):
+    s.objmapper.restart("[Server]\nWorkers=0\n", service)
     warm_up(s)
     s.objmapper.pin(0, 1)
     publish = s.objmapper.host.path("/run/objmapper/publish.sock")
@@ -325,10 +344,8 @@ def run_mixed(s, extra):
     time.sleep(1)
     rounds = [mixed_round(s, command) for _ in range(ROUNDS)]
     splices, puts = (json.loads(other.communicate()[0]) for other in running)
-    extra["mixed"] = {**{name: {part: statistics.median(one[name][part] for one in rounds) for part in rounds[0][name]} for name in rounds[0]},
-                      "splices": splices, "puts": puts}
-    s.objmapper.restart()
-    warm_up(s)
+    return {**{name: {part: statistics.median(one[name][part] for one in rounds) for part in rounds[0][name]} for name in rounds[0]},
+            "splices": splices, "puts": puts}
 
 
 def mixed_round(s, command):

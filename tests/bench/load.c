@@ -33,7 +33,6 @@ static void usage(void) {
                        "  -1             one object a call (objmapper)\n"
                        "  -u             puts, not gets (objmapper)\n"
                        "  -y             looks for an answer some times before it falls asleep (all others)\n"
-                       "  -w             waits with the library's time-out (objmapper)\n"
                        "  -p PID         whose processor time is told, too\n");
         exit(2);
 }
@@ -184,7 +183,7 @@ int main(int argc, char *argv[]) {
         uint64_t server_nsec;
         int option;
 
-        while ((option = getopt(argc, argv, "n:k:s:d:c:t:r:m:of1uwyp:")) >= 0)
+        while ((option = getopt(argc, argv, "n:k:s:d:c:t:r:m:of1uyp:")) >= 0)
                 switch (option) {
                 case 'n':
                         load.name = optarg;
@@ -224,9 +223,6 @@ int main(int argc, char *argv[]) {
                         break;
                 case 'y':
                         load.patient = true;
-                        break;
-                case 'w':
-                        load.timed = true;
                         break;
                 case 'p':
                         pids = optarg;

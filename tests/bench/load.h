@@ -25,7 +25,6 @@ struct load {
         bool single; /* each by a call of its own, and no memory is used again */
         int mode;    /* of objmapper */
         bool patient; /* looks for an answer some times before it falls asleep, as the library; not of objmapper */
-        bool timed; /* with the time-out that its library has by default, and not without one, as the others */
 
         uint64_t begun, n_done;
         bool over;

@@ -60,8 +60,6 @@ static objmapper_client *connect_to(struct load *load) {
 
         if (r < 0)
                 errx(1, "%s: %s", load->socket, strerror(-r));
-        if (!load->timed)
-                objmapper_client_set_timeout(client, 0);
         return client;
 }
 

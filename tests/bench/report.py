@@ -158,8 +158,9 @@ def group_table(data, group):
 
 
 TITLES = (
-    ("trip", "One request at a time", "Client and server on one core. No client has a time-out, but where it is said: there it is the "
-     "library's by default."),
+    ("trip", "One request at a time", "Client and server on one core, or on one each (\"two cores\"). "
+     "libobjmapper looks for an answer for about 20 µs before it sleeps; the others do so where it says "
+     "\"awaited likewise\"."),
     ("depth", "Many requests at once", "One connection, one core; so many are sent at once, and all answered before more are sent."),
     ("batch", "Many gets by one call", "The same gets submitted one by one and by objmapper_get_many(), which uses memory again."),
     ("connections", "Many connections", "One request at a time on each, one core."),
@@ -190,6 +191,18 @@ def claim_row(what, value, aim, more, bare=None):
     beyond = bare is not None and bare < aim
     return (what, f"**{value:.2f}**", f"{'≥' if more else '≤'} {aim:.2f}", "yes" if reached else "no, nor do they" if beyond else "no",
             "" if bare is None else f"{bare:.2f}")
+
+
+def wait_text(data):
+    """What is libobjmapper's way to wait, and not the daemon's doing."""
+    f, group, size = Figures(data), f"large-{LARGE}", 1 << 20
+    trips = [f"{peer} {f.p50('trip', 'objmapper copy', 1024) / f.p50('trip', f'{peer}, awaited likewise', 1024):.2f}" for peer in PEERS]
+    spliced = f.best_of(LARGE_WAYS[1][2], LARGE, size) / f.rate(group, "nginx, spliced on, awaited likewise", size)
+    read = f.best_of(LARGE_WAYS[0][2], LARGE, size) / f.rate(group, "memcached, awaited likewise", size)
+    text = ("- libobjmapper looks for an answer for about 20 µs before it sleeps, as clients of the others do not. Asked by a client that does so as well, "
+            f"the ratios of (3) at depth 1 are {', '.join(trips)}; those of (4), for 1 MiB with 4 MiB buffers, {read:.2f} into memory (memcached) and "
+            f"{spliced:.2f} passed on by splice (nginx).")
+    return textwrap.fill(text, 118, subsequent_indent="  ") + "\n"
 
 
 def pipe_text(data):
@@ -268,7 +281,7 @@ redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. 
 """]
     if is_whole(data):
         text.append("## Ratios\n\n" + table(("what", "ratio", "aim", "reached", "the best of the bare calls"),
-                                            [claim_row(*claim) for claim in claims(data)]) + "\n" + NOTES + pipe_text(data))
+                                            [claim_row(*claim) for claim in claims(data)]) + "\n" + NOTES + wait_text(data) + pipe_text(data))
         text += [f"![{title}]({name}.svg)\n" for name, title, _ in plots(data)]
     for group, title, explanation in TITLES:
         if any(key.startswith(f"{group}|") for key in data["figures"]):
@@ -276,7 +289,7 @@ redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. 
         if group == "workers" and "locks" in extra:
             text.append("## What two workers share\n\n" + shared_text(data))
     if "mixed" in extra:
-        mixed = extra["mixed"]
+        mixed, first = extra["mixed"], extra["mixed first"]
         text.append("## 1,000 sessions of many kinds\n\n800 get objects of 1 KiB, 100 splice 1 MiB, 100 put 16 KiB, all at once, each as fast as it is "
                     "answered; two workers on both cores, which the clients share.\n\n" +
                     table(("small gets", "p50 µs", "p99 µs", "p99.9 µs", "per second"), [
@@ -285,7 +298,11 @@ redis and nginx (keep-alive, sendfile, open_file_cache) listen on Unix sockets. 
                     f"\nBeside them {number(mixed['splices']['rate'])} splices and {number(mixed['puts']['rate'])} durable puts a second. "
                     f"Of each second the workers ran {mixed['workers']['ran'] * 1000:.0f} ms and were ready for {mixed['workers']['waited'] * 1000:.0f} ms "
                     f"while something else had the processor; the daemon's other threads, which put, ran {mixed['others']['ran'] * 1000:.0f} ms; "
-                    f"the client of the small gets ran {mixed['gets']['ran'] * 1000:.0f} ms and was ready for {mixed['gets']['waited'] * 1000:.0f} ms.\n")
+                    f"the client of the small gets ran {mixed['gets']['ran'] * 1000:.0f} ms and was ready for {mixed['gets']['waited'] * 1000:.0f} ms.\n\n"
+                    f"The same with a daemon that has the processors before all others (CPUSchedulingPolicy=rr, which the unit does not have: its "
+                    f"threads that put and tidy would go first, too): by the server p50 {first['server']['p50']} µs, p99 {first['server']['p99']} "
+                    f"µs, p99.9 {first['server']['p999']} µs; {number(first['gets']['rate'])} small gets, {number(first['splices']['rate'])} splices "
+                    f"and {number(first['puts']['rate'])} puts a second.\n")
     if "idle" in extra:
         idle = extra["idle"]
         text.append(f"## Idle sessions\n\n{idle['sessions']:,} sessions that said hello and nothing more: memory of the daemon (RssAnon) "
@@ -350,9 +367,6 @@ def tuning(data):
     def many(who, size):
         return f.rate("depth", f"objmapper {who}", size, 64) / f.rate("trip", f"objmapper {who}", size)
 
-    def timed(mode, size):
-        return f.p50("trip", f"objmapper {mode}, with a time-out", size) / f.p50("trip", f"objmapper {mode}", size)
-
     def batch(mode, size):
         return f.rate("batch", f"{mode}, objmapper_get_many()", size, 64) / f.rate("batch", f"{mode}, submitted one by one", size, 64)
 
@@ -368,8 +382,6 @@ def tuning(data):
     yield "batch", (f"64 at once by one call, to one after the other: {many('copy', k):.2f} times as many copies of 1 KiB a second, "
                     f"{many('fdpass', k64):.2f} times as many open files of 64 KiB. To 64 that are submitted one by one and are in flight "
                     f"together: {batch('copy', k):.2f} and {batch('fdpass', k64):.2f} times.")
-    yield "timeout", (f"One at a time, with the time-out that is the default: a copy of 1 KiB takes {timed('copy', k):.2f} times as long, an open "
-                      f"file of 64 KiB {timed('fdpass', k64):.2f} times.")
     yield "mode", (f"64 MiB at a stock **net.core.wmem_max**: into memory from the passed file at "
                    f"{large_ratio((stock, 'objmapper fdpass, read'), (stock, 'objmapper copy')):.2f} times the rate of a copy on the socket; "
                    f"passed on from it at {large_ratio((stock, 'objmapper fdpass, sent on'), (stock, 'objmapper splice, spliced on')):.2f} "
