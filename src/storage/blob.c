@@ -6,11 +6,13 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
+#include "bytes.h"
 #include "cleanup.h"
 #include "folder.h"
 #include "macro.h"
@@ -23,26 +25,43 @@
 #define CACHED_AGE_MAX 3
 
 static_assert(FOLDER_DIGITS + 1 + NAME_DIGITS + 1 <= BLOB_PATH_MAX, "a path fits");
+static_assert(4 * FOLDER_DIGITS + BLOB_FOLDER_BITS == 64, "a folder's name begins those of its blobs");
 
-/* Each get makes one of these: not worth printf's time. */
-static char *format_hex(char *p, uint64_t number, unsigned n_digits) {
-        for (unsigned i = n_digits; i > 0; i--, number >>= 4)
-                p[i - 1] = "0123456789abcdef"[number & 15];
+/* Hexadecimal digits, all at once: each get that opens a file makes a path. */
+static void format_digits(char ret[static 8], uint32_t number) {
+        const uint64_t each = UINT64_C(0x0101010101010101); /* byte */
+        uint64_t digits = number;
 
-        p[n_digits] = 0;
-        return p + n_digits;
+        /* Four bits to each byte. */
+        digits = (digits | digits << 16) & UINT64_C(0x0000ffff0000ffff);
+        digits = (digits | digits << 8) & UINT64_C(0x00ff00ff00ff00ff);
+        digits = (digits | digits << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        store_be64(ret, digits + each * '0' + (((digits + each * 6) >> 4) & each) * ('a' - '9' - 1));
+}
+
+static void format_name(char ret[static NAME_DIGITS + 1], uint64_t blob) {
+        format_digits(ret, (uint32_t) (blob >> 32));
+        format_digits(ret + 8, (uint32_t) blob);
+        ret[NAME_DIGITS] = 0;
+}
+
+/* What its blobs' names begin with. */
+static void format_folder(char ret[static NAME_DIGITS + 1], uint64_t folder) {
+        format_name(ret, folder << BLOB_FOLDER_BITS);
+        ret[FOLDER_DIGITS] = 0;
 }
 
 void blob_folder_path(uint64_t folder, char ret[static BLOB_PATH_MAX]) {
-        (void) format_hex(ret, folder, FOLDER_DIGITS);
+        format_folder(ret, folder);
 }
 
-/* "FOLDER/BLOB", both in hexadecimal. */
+/* "FOLDER/BLOB". */
 void blob_path(uint64_t blob, char ret[static BLOB_PATH_MAX]) {
-        char *p = format_hex(ret, blob >> BLOB_FOLDER_BITS, FOLDER_DIGITS);
+        char *name = ret + FOLDER_DIGITS + 1;
 
-        *p++ = '/';
-        (void) format_hex(p, blob, NAME_DIGITS);
+        format_name(name, blob);
+        memcpy(ret, name, FOLDER_DIGITS);
+        ret[FOLDER_DIGITS] = '/';
 }
 
 /* There a server is asked, on another machine or in another process. */
@@ -181,7 +200,7 @@ int blob_make(struct blobs *blobs, int *ret_fd, uint64_t *ret_staged) {
                 fd = openat(blobs->fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0400);
         else {
                 staged = __atomic_add_fetch(&blobs->n_staged, 1, __ATOMIC_RELAXED);
-                (void) format_hex(name, staged, NAME_DIGITS);
+                format_name(name, staged);
                 fd = openat(blobs->staging_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
                             0400);
         }
@@ -196,7 +215,7 @@ int blob_make(struct blobs *blobs, int *ret_fd, uint64_t *ret_staged) {
 void blob_unstage(struct blobs *blobs, uint64_t staged) {
         char name[NAME_DIGITS + 1];
 
-        (void) format_hex(name, staged, NAME_DIGITS);
+        format_name(name, staged);
         (void) unlinkat(blobs->staging_fd, name, 0);
 }
 
@@ -204,7 +223,7 @@ void blob_unstage(struct blobs *blobs, uint64_t staged) {
 static int note_folder(struct blobs *blobs, uint64_t blob, int *ret_fd) {
         uint64_t number = blob >> BLOB_FOLDER_BITS;
         struct blob_folder *folder = NULL;
-        char name[FOLDER_DIGITS + 1];
+        char name[NAME_DIGITS + 1];
         int r;
 
         for (size_t i = 0; i < ARRAY_SIZE(blobs->folders); i++)
@@ -222,7 +241,7 @@ static int note_folder(struct blobs *blobs, uint64_t blob, int *ret_fd) {
                 folder = &blobs->folders[0];
         }
 
-        (void) format_hex(name, number, FOLDER_DIGITS);
+        format_folder(name, number);
         r = open_folder(blobs->fd, name);
         if (r < 0)
                 return r;
@@ -245,9 +264,9 @@ int blob_publish(struct blobs *blobs, int fd, uint64_t staged, uint64_t blob) {
         if (r < 0)
                 return r;
 
-        (void) format_hex(to, blob, NAME_DIGITS);
+        format_name(to, blob);
         if (staged != 0) {
-                (void) format_hex(from, staged, NAME_DIGITS);
+                format_name(from, staged);
                 r = linkat(blobs->staging_fd, from, folder_fd, to, 0);
         } else {
                 (void) snprintf(from, sizeof(from), "/proc/self/fd/%i", fd);
@@ -283,9 +302,9 @@ void blob_unlink(struct blobs *blobs, uint64_t blob) {
 }
 
 void blob_remove_folder(struct blobs *blobs, uint64_t folder) {
-        char name[FOLDER_DIGITS + 1];
+        char name[NAME_DIGITS + 1];
 
-        (void) format_hex(name, folder, FOLDER_DIGITS);
+        format_folder(name, folder);
         (void) unlinkat(blobs->fd, name, AT_REMOVEDIR);
 }
 

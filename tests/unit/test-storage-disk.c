@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <xxhash.h>
 
+#include "blob.h"
 #include "bytes.h"
 #include "clock.h"
 #include "storage-harness.h"
@@ -621,6 +622,26 @@ static void test_view(void) {
                 g_test_skip("no mounts of our own are to be had here");
 }
 
+static void test_blob_names(void) {
+        for (uint64_t blob = 1, i = 0; i < 4096; blob = blob * UINT64_C(6364136223846793005) + 1, i++) {
+                uint64_t number = blob >> i % 64, parsed;
+                g_autofree char *folder = g_strdup_printf("%013" G_GINT64_MODIFIER "x",
+                                                          number >> BLOB_FOLDER_BITS);
+                g_autofree char *path = g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x", folder, number);
+                char found[BLOB_PATH_MAX];
+
+                blob_path(number, found);
+                g_assert_cmpstr(found, ==, path);
+                g_assert_true(blob_parse(found + strlen(folder) + 1, &parsed));
+                g_assert_cmpuint(parsed, ==, number);
+
+                blob_folder_path(number >> BLOB_FOLDER_BITS, found);
+                g_assert_cmpstr(found, ==, folder);
+                g_assert_true(blob_parse_folder(found, &parsed));
+                g_assert_cmpuint(parsed, ==, number >> BLOB_FOLDER_BITS);
+        }
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/storage/reopen", test_reopen);
@@ -637,5 +658,6 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/newer-format-alone", test_newer_alone);
         harness_add("/storage/no-tmpfile", test_no_tmpfile);
         harness_add("/storage/view", test_view);
+        harness_add("/storage/blob-names", test_blob_names);
         return g_test_run();
 }
