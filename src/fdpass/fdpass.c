@@ -37,8 +37,6 @@ void fdpass_fds_close(struct fdpass_fds *fds) {
 
 /* One sendmsg(). The control buffer is filled only as far as it is sent. */
 static ssize_t send_once(int socket, struct msghdr *message, const int *fds, size_t n_fds) {
-        bool is_plain = n_fds == 0 && message->msg_iovlen == 1 &&
-                        message->msg_namelen == 0; /* send() is faster */
         union control control;
 
         if (n_fds > 0) {
@@ -54,9 +52,7 @@ static ssize_t send_once(int socket, struct msghdr *message, const int *fds, siz
         }
 
         for (;;) {
-                ssize_t n = is_plain ? send(socket, message->msg_iov->iov_base, message->msg_iov->iov_len,
-                                            MSG_NOSIGNAL)
-                                     : sendmsg(socket, message, MSG_NOSIGNAL);
+                ssize_t n = sendmsg(socket, message, MSG_NOSIGNAL);
 
                 if (n >= 0)
                         return n;
@@ -121,7 +117,19 @@ static ssize_t receive_once(int socket, struct msghdr *message, int flags, struc
         return n;
 }
 
-ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) {
+/* The same of bytes alone. */
+static ssize_t send_bytes(int socket, const void *bytes, size_t size) {
+        for (;;) {
+                ssize_t n = send(socket, bytes, size, MSG_NOSIGNAL);
+
+                if (n >= 0)
+                        return n;
+                if (errno != EINTR)
+                        return -errno;
+        }
+}
+
+static ssize_t write_parts(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) {
         struct msghdr message = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
         size_t i = 0;
 
@@ -135,6 +143,13 @@ ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const in
                 return -EINVAL;
 
         return send_once(socket, &message, fds, n_fds);
+}
+
+ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) {
+        if (n_fds == 0 && n_iov == 1 && iov->iov_len > 0) /* most often, and faster */
+                return send_bytes(socket, iov->iov_base, iov->iov_len);
+
+        return write_parts(socket, iov, n_iov, fds, n_fds);
 }
 
 static ssize_t read_some(int socket, void *buffer, size_t size, int flags, struct fdpass_fds *ret_fds) {

@@ -17,7 +17,7 @@
 #include "session.h"
 #include "worker.h"
 
-#define FREE_MAX    8 /* structs and chunks that a worker keeps */
+#define FREE_MAX    8 /* structs, each with a chunk, and chunks besides that a worker keeps */
 #define ITEMS_FIRST 64
 #define IOV_PARTS   64
 
@@ -78,34 +78,46 @@ static struct output_chunk *chunk_take(struct worker *worker) {
 }
 
 void output_free(struct output *output) {
+        while (output->first) {
+                struct output_chunk *chunk = output->first;
+
+                output->first = chunk->next;
+                free(chunk);
+        }
         free(output->items);
         free(output);
 }
 
-static struct output *output_take(struct worker *worker) {
-        struct output *output = worker->free_outputs;
+static struct output *output_new(struct worker *worker) {
+        struct output *output = calloc(1, sizeof(*output));
 
-        if (output) {
-                worker->free_outputs = output->next_free;
-                worker->n_free_outputs--;
-                return output;
-        }
-
-        output = calloc(1, sizeof(*output));
         if (!output)
                 return NULL;
 
         output->items = malloc(ITEMS_FIRST * sizeof(output->items[0]));
-        if (!output->items) {
-                free(output);
+        output->first = output->last = chunk_take(worker);
+        if (!output->items || !output->first) {
+                output_free(output);
                 return NULL;
         }
+
         output->items_size = ITEMS_FIRST;
         output->worker = worker;
         return output;
 }
 
-/* Nothing waits any more: what held it goes back to the worker. */
+static struct output *output_take(struct worker *worker) {
+        struct output *output = worker->free_outputs;
+
+        if (!output)
+                return output_new(worker);
+
+        worker->free_outputs = output->next_free;
+        worker->n_free_outputs--;
+        return output;
+}
+
+/* Nothing waits any more: what held it goes back to the worker, one chunk with it. */
 static void output_release(struct session *session) {
         struct worker *worker = session->worker;
         struct output *output = TAKE_PTR(session->output);
@@ -113,7 +125,7 @@ static void output_release(struct session *session) {
         assert(output->n_items == 0 && output->n_fds == 0 && output->n_files == 0);
         assert(output->n_replies == 0 && output->size == 0);
 
-        while (output->first) {
+        while (output->first != output->last) {
                 struct output_chunk *chunk = output->first;
 
                 output->first = chunk->next;
@@ -126,12 +138,9 @@ static void output_release(struct session *session) {
                 return;
         }
 
-        *output = (struct output){
-                .items = output->items,
-                .items_size = output->items_size,
-                .worker = worker,
-                .next_free = worker->free_outputs,
-        };
+        output->first->size = 0;
+        output->items_first = 0;
+        output->next_free = worker->free_outputs;
         worker->free_outputs = output;
         worker->n_free_outputs++;
 }
@@ -141,9 +150,7 @@ static struct output_item *item_at(struct output *output, uint32_t i) {
 }
 
 /* The first item is done with. */
-static void pop(struct output *output) {
-        struct output_item *item = item_at(output, 0);
-
+__attribute__((always_inline)) static inline void pop(struct output *output, struct output_item *item) {
         if (item->fd >= 0)
                 close_file(output, item);
         if (item->kind == OUTPUT_BLOCK)
@@ -163,7 +170,7 @@ void output_discard(struct session *session) {
                 return;
 
         while (output->n_items > 0)
-                pop(output);
+                pop(output, item_at(output, 0));
         output_release(session);
 }
 
@@ -180,20 +187,25 @@ struct output_item *output_first_file(struct session *session) {
         return NULL;
 }
 
-static struct output_item *push(struct output *output) {
-        if (output->n_items == output->items_size) {
-                uint32_t size = output->items_size * 2;
-                struct output_item *items = malloc(size * sizeof(items[0]));
+__attribute__((noinline)) static bool enlarge(struct output *output) {
+        uint32_t size = output->items_size * 2;
+        struct output_item *items = malloc(size * sizeof(items[0]));
 
-                if (!items)
-                        return NULL;
-                for (uint32_t i = 0; i < output->n_items; i++)
-                        items[i] = *item_at(output, i);
-                free(output->items);
-                output->items = items;
-                output->items_size = size;
-                output->items_first = 0;
-        }
+        if (!items)
+                return false;
+
+        for (uint32_t i = 0; i < output->n_items; i++)
+                items[i] = *item_at(output, i);
+        free(output->items);
+        output->items = items;
+        output->items_size = size;
+        output->items_first = 0;
+        return true;
+}
+
+static inline struct output_item *push(struct output *output) {
+        if (output->n_items == output->items_size && !enlarge(output))
+                return NULL;
 
         return item_at(output, output->n_items++);
 }
@@ -202,11 +214,7 @@ static void out_of_memory(struct session *session) {
         session_break(session, -ENOMEM, "no memory for its answers");
 }
 
-/* The last item has nothing in it before output_flush() returns with something left. */
-static bool ensure_output(struct session *session) {
-        if (session->output)
-                return true;
-
+static bool begin_output(struct session *session) {
         session->output = output_take(session->worker);
         if (!session->output)
                 return false;
@@ -216,35 +224,33 @@ static bool ensure_output(struct session *session) {
         return true;
 }
 
+static bool add_chunk(struct output *output) {
+        struct output_chunk *chunk = chunk_take(output->worker);
+
+        if (!chunk)
+                return false;
+
+        output->last->next = chunk;
+        output->last = chunk;
+        return true;
+}
+
 uint8_t *output_reserve(struct session *session, size_t size) {
-        struct output *output;
+        struct output_chunk *chunk;
 
         assert(size <= OUTPUT_CHUNK_SIZE);
 
         if (session->broken != 0)
                 return NULL;
 
-        if (!ensure_output(session)) {
+        if ((!session->output && !begin_output(session)) ||
+            (output_room(session) < size && !add_chunk(session->output))) {
                 out_of_memory(session);
                 return NULL;
         }
 
-        output = session->output;
-        if (!output->last || OUTPUT_CHUNK_SIZE - output->last->size < size) {
-                struct output_chunk *chunk = chunk_take(session->worker);
-
-                if (!chunk) {
-                        out_of_memory(session);
-                        return NULL;
-                }
-                if (output->last && output->first)
-                        output->last->next = chunk;
-                else
-                        output->first = chunk;
-                output->last = chunk;
-        }
-
-        return output->last->data + output->last->size;
+        chunk = session->output->last;
+        return chunk->data + chunk->size;
 }
 
 void output_commit(struct session *session,
@@ -454,19 +460,29 @@ void output_add_file_reply(struct session *session,
         output_add_file(session, timed, file);
 }
 
-/* size bytes of the first items are sent, and of those the first n_batch items' descriptors. */
-static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
+/* The descriptors of the first n items are sent. */
+static void close_sent(struct output *output, uint32_t n) {
         int sent[FDPASS_MAX_FDS];
-        uint64_t now_usec = 0;
         size_t n_sent = 0;
 
-        for (uint32_t i = 0; i < n_batch; i++) {
+        for (uint32_t i = 0; i < n; i++) {
                 struct output_item *item = item_at(output, i);
 
                 if (item->kind == OUTPUT_BYTES && item->fd >= 0)
                         sent[n_sent++] = take_file(output, item);
         }
         close_fds(sent, n_sent);
+}
+
+/* The item is sent. */
+static void time_item(struct output *output, const struct output_item *item, uint64_t now_usec) {
+        histogram_add(&output->worker->counters.timed[item->timed], now_usec - item->asked_usec,
+                      item->n_replies);
+}
+
+/* size bytes of the first items are sent. */
+static void advance(struct output *output, uint64_t size) {
+        uint64_t now_usec = 0;
 
         while (size > 0) {
                 struct output_item *item = item_at(output, 0);
@@ -487,10 +503,9 @@ static void advance(struct output *output, uint64_t size, uint32_t n_batch) {
                         recent_note(output->worker, item);
                 if (item->timed != TIMED_NOT && item->n_replies > 0) {
                         now_usec = now_usec ?: clock_usec(CLOCK_MONOTONIC);
-                        histogram_add(&output->worker->counters.timed[item->timed],
-                                      now_usec - item->asked_usec, item->n_replies);
+                        time_item(output, item, now_usec);
                 }
-                pop(output);
+                pop(output, item);
         }
 }
 
@@ -639,8 +654,11 @@ static ssize_t send_some(struct session *session) {
         if (n < 0)
                 return n;
 
-        session->fds_sent += n_fds;
-        advance(output, (uint64_t) n, n_items);
+        if (n_fds > 0) {
+                session->fds_sent += n_fds;
+                close_sent(output, n_items);
+        }
+        advance(output, (uint64_t) n);
         return n;
 }
 
@@ -659,7 +677,7 @@ int output_flush(struct session *session) {
                                 return 1;
                         n = deliver_file_send(session, item, max);
                         if (n > 0)
-                                advance(output, (uint64_t) n, 0);
+                                advance(output, (uint64_t) n);
                 } else if (worker->may_send == 0)
                         return 1;
                 else
