@@ -350,6 +350,9 @@ static uint64_t output_max(const struct session *session) {
 /* Pieces of a streamed put, and its end, must get through when the depth is used up: requests in flight may
  * wait for nothing that comes behind them. */
 static bool may_begin(const struct session *session, uint16_t type) {
+        if (!session->output && session->n_pending == 0)
+                return true; /* nothing is on its way */
+
         if (session->ordered && session->n_pending > 0)
                 return false;
 
@@ -396,6 +399,10 @@ static unsigned take_plain_gets(
 
         return request_plain_gets(session, p, size, (unsigned) MIN((uint64_t) n_max, depth_left),
                                   size_max - MIN(size_max, output_size(session)), ret_size);
+}
+
+static bool is_ready_to_send(const struct session *session) {
+        return session->output && session->output_wait == OUTPUT_READY;
 }
 
 /* Takes what it can of size bytes; returns how many were consumed. What stopped it is in input_incomplete and
@@ -460,10 +467,9 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
 
                 /* A full message's worth of descriptors, some bodies, or what may be sent in this turn, go out before
                  * there is more. */
-                if (session->output && session->output_wait == OUTPUT_READY &&
-                    (session->output->n_fds >= session->fds_per_batch ||
-                     session->output->size >= session->worker->may_send ||
-                     output_n_bodies(session) >= BODIES_AHEAD)) {
+                if (is_ready_to_send(session) && (session->output->n_fds >= session->fds_per_batch ||
+                                                  session->output->size >= session->worker->may_send ||
+                                                  output_n_bodies(session) >= BODIES_AHEAD)) {
                         int r = output_flush(session);
 
                         if (r < 0)
@@ -476,8 +482,7 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
         return position;
 }
 
-/* Keeps size bytes at p, which may be within the input already, for later. */
-static void keep_input(struct session *session, const uint8_t *p, size_t size) {
+static void keep_some(struct session *session, const uint8_t *p, size_t size) {
         if (session->closing)
                 return;
 
@@ -498,15 +503,21 @@ static void keep_input(struct session *session, const uint8_t *p, size_t size) {
                 session->input_allocated = (uint32_t) wanted;
         }
 
-        if (size > 0)
-                memmove(session->input, p, size);
+        memmove(session->input, p, size);
         session->input_size = (uint32_t) size;
+}
+
+/* Keeps size bytes at p, which may be within the input already, for later. */
+static void keep_input(struct session *session, const uint8_t *p, size_t size) {
+        session->input_size = 0;
+        if (size > 0)
+                keep_some(session, p, size);
 }
 
 static void process_kept(struct session *session) {
         size_t n;
 
-        if (session->input_size == 0 || session->input_incomplete || session->closing)
+        if (session->input_incomplete || session->closing)
                 return;
 
         n = process(session, session->input, session->input_size);
@@ -642,7 +653,7 @@ static void watch(struct session *session) {
 static void flush(struct session *session) {
         int r;
 
-        if (session->dead || !session->output)
+        if (!is_ready_to_send(session))
                 return;
 
         r = output_flush(session);
@@ -694,18 +705,17 @@ void session_turn(struct session *session, uint32_t events) {
                 session_close(session);
                 return;
         }
-        if (drop_broken(session))
+        if (session->closing && drop_broken(session))
                 return;
 
         if (events & EPOLLOUT)
                 stop_waiting(session);
-        if (session->output_wait == OUTPUT_READY)
-                flush(session);
+        flush(session);
 
-        if (session->input_size == 0)
-                session->input_blocked = false;
-        if (!session->dead)
+        if (session->input_size > 0)
                 process_kept(session);
+        else
+                session->input_blocked = false;
         if (events & EPOLLIN) {
                 session->unread = true;
                 if (!session->closing && !input_waits(session))
@@ -714,16 +724,17 @@ void session_turn(struct session *session, uint32_t events) {
                         session->unread = true;
         }
 
-        if (drop_broken(session))
+        if (session->closing && drop_broken(session))
                 return;
-        if (session->output_wait == OUTPUT_READY)
-                flush(session);
-        close_when_answered(session);
-        if (session->dead)
-                return;
+        flush(session);
+        if (session->closing) {
+                close_when_answered(session);
+                if (session->dead)
+                        return;
+        }
 
         /* More to send, or frames that are whole and may be begun by now: after the others. */
-        if ((session->output && session->output_wait == OUTPUT_READY) || may_go_on(session))
+        if (is_ready_to_send(session) || may_go_on(session))
                 worker_queue_turn(session->worker, session);
 
         watch(session);
