@@ -91,26 +91,6 @@ static void add_to(struct usage_table *table, struct storage_info *info) {
         info->used_usec = MAX(info->used_usec, __atomic_load_n(&entry->used_usec, __ATOMIC_RELAXED));
 }
 
-/* The first get of an object. Returns false when there is no room for it. */
-static bool enter(struct usage_table *table,
-                  struct usage_entry *entry,
-                  const void *key,
-                  size_t key_size,
-                  uint64_t hash,
-                  uint64_t generation) {
-        if (table->n >= TABLE_MAX || key_size > TABLE_KEYS - table->keys_size)
-                return false;
-
-        entry->hash = hash;
-        entry->key = (uint32_t) table->keys_size;
-        entry->key_size = key_size;
-        memcpy(table->keys + table->keys_size, key, key_size);
-        table->keys_size += key_size;
-        table->n++;
-        __atomic_store_n(&entry->generation, generation, __ATOMIC_RELEASE);
-        return true;
-}
-
 /* The first get of a round: without memory it is not counted. */
 static struct usage_table *begin_counting(struct usage *usage, size_t place, struct shard *shard) {
         struct usage_table *table = calloc(1, sizeof(*table));
@@ -123,6 +103,32 @@ static struct usage_table *begin_counting(struct usage *usage, size_t place, str
         return table;
 }
 
+/* The first get of an object. NULL: there is no room for it. */
+__attribute__((noinline)) static struct usage_entry *enter(struct usage *usage,
+                                                           size_t place,
+                                                           const void *key,
+                                                           size_t key_size,
+                                                           uint64_t hash,
+                                                           uint64_t generation) {
+        struct shard *shard = &usage->places[place].shards[table_of(generation)];
+        struct usage_table *table = __atomic_load_n(&shard->counting, __ATOMIC_SEQ_CST)
+                                                    ?: begin_counting(usage, place, shard);
+        struct usage_entry *entry;
+
+        if (!table || table->n >= TABLE_MAX || key_size > TABLE_KEYS - table->keys_size)
+                return NULL;
+
+        entry = entry_of(table, generation);
+        entry->hash = hash;
+        entry->key = (uint32_t) table->keys_size;
+        entry->key_size = key_size;
+        memcpy(table->keys + table->keys_size, key, key_size);
+        table->keys_size += key_size;
+        table->n++;
+        __atomic_store_n(&entry->generation, generation, __ATOMIC_RELEASE);
+        return entry;
+}
+
 bool usage_count(struct usage *usage,
                  const struct epoch_slot *slot,
                  const void *key,
@@ -132,12 +138,13 @@ bool usage_count(struct usage *usage,
                  uint64_t now_usec) {
         size_t place = epoch_index(usage->epoch, slot);
         struct shard *shard = &usage->places[place].shards[table_of(generation)];
-        struct usage_table *table = __atomic_load_n(&shard->counting, __ATOMIC_SEQ_CST)
-                                                    ?: begin_counting(usage, place, shard);
+        struct usage_table *table = __atomic_load_n(&shard->counting, __ATOMIC_SEQ_CST);
         struct usage_entry *entry = table ? entry_of(table, generation) : NULL;
 
-        if (entry && (__atomic_load_n(&entry->generation, __ATOMIC_RELAXED) != 0 ||
-                      enter(table, entry, key, key_size, hash, generation))) {
+        if (!entry || __atomic_load_n(&entry->generation, __ATOMIC_RELAXED) == 0)
+                entry = enter(usage, place, key, key_size, hash, generation);
+
+        if (entry) {
                 uint32_t hits = __atomic_load_n(&entry->hits, __ATOMIC_RELAXED);
 
                 __atomic_store_n(&entry->hits, hits + (hits < UINT32_MAX), __ATOMIC_RELAXED);
