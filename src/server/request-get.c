@@ -142,6 +142,12 @@ static int look_up(struct storage *storage,
                            query->has_known ? &query->known : NULL, object);
 }
 
+/* Without waiting for the disk, into worker->object. */
+static int look_up_now(struct worker *worker, const struct query *query) {
+        worker->object.now_usec = worker->wall_usec;
+        return look_up(worker->storage, query, STORAGE_GET_NOWAIT, &worker->object);
+}
+
 /* A lookup that may have to wait for the disk, by a job. */
 struct lookup {
         struct request request;
@@ -209,13 +215,12 @@ static void submit(struct session *session, const struct query *query) {
 }
 
 static void handle(struct session *session, const struct query *query) {
-        struct worker *worker = session->worker;
-        int r = look_up(worker->storage, query, STORAGE_GET_NOWAIT, &worker->object);
+        int r = look_up_now(session->worker, query);
 
         if (r == -EINPROGRESS)
                 submit(session, query);
         else
-                answer(session, query, &worker->object, r);
+                answer(session, query, &session->worker->object, r);
 }
 
 static struct query query_from(const struct proto_message *message) {
@@ -247,18 +252,19 @@ static bool passes_fd(const struct session *session,
 
 bool request_whole_get(struct session *session, const struct proto_plain_get *get) {
         struct worker *worker = session->worker;
-        struct query query = {
-                .type = PROTO_GET,
-                .id = get->id,
-                .uri = get->uri.data,
-                .uri_size = get->uri.size,
-                .flags = STORAGE_GET_OPEN,
-                .mode = get->mode == OP_DEFAULT ? session->mode : get->mode,
-        };
+        struct query query;
         int r;
 
+        /* What is not asked for need not be zeroed. */
+        query.type = PROTO_GET;
+        query.id = get->id;
+        query.uri = get->uri.data;
+        query.uri_size = get->uri.size;
+        query.flags = STORAGE_GET_OPEN;
+        query.has_known = query.has_range = false;
+        query.mode = get->mode == OP_DEFAULT ? session->mode : get->mode;
         query.body_max = body_max(session, &query);
-        r = look_up(worker->storage, &query, STORAGE_GET_NOWAIT, &worker->object);
+        r = look_up_now(worker, &query);
         if (r == -EINVAL)
                 return false;
 

@@ -17,8 +17,6 @@ struct run {
         struct session *session;
         struct storage_viewer viewer;
         enum { VIEWER_NONE, VIEWER_OPEN, VIEWER_UNUSABLE } viewer_state;
-        uint64_t body_max[OP_MODE_MAX];
-        unsigned copied;      /* a bit for each mode */
         uint8_t *begin, *end; /* NULL: there are none */
         size_t room;          /* behind them */
         uint64_t bytes_max;
@@ -37,16 +35,13 @@ static bool may_view(struct run *run) {
         return run->viewer_state == VIEWER_OPEN;
 }
 
-/* In which modes bodies up to which size come as a copy in any case, for all this session knows. */
-static void note_modes(struct run *run) {
-        const struct session *session = run->session;
+/* Whether bodies come as a copy in any case, for all this session knows, and up to which size. */
+static bool is_copied(const struct session *session, uint8_t mode, uint64_t *ret_body_max) {
+        if (mode == OP_DEFAULT)
+                mode = session->mode;
 
-        run->body_max[OP_FDPASS] = run->body_max[OP_SPLICE] = 0;
-        run->body_max[OP_COPY] = UINT64_MAX;
-        run->body_max[OP_AUTO] = session->limits.inline_max;
-        run->body_max[OP_DEFAULT] = run->body_max[session->mode];
-        run->copied = 1U << OP_COPY | 1U << OP_AUTO;
-        run->copied |= (run->copied >> session->mode & 1) << OP_DEFAULT;
+        *ret_body_max = mode == OP_COPY ? UINT64_MAX : session->limits.inline_max;
+        return mode == OP_COPY || mode == OP_AUTO;
 }
 
 static bool make_room(struct run *run, size_t size) {
@@ -72,12 +67,13 @@ enum outcome {
 
 /* From the hot table to where it is sent from. */
 static enum outcome answer(struct run *run, const struct proto_plain_get *get) {
+        uint64_t body_max;
         size_t head_size, size;
         struct storage_view view;
         struct proto_info info;
 
-        if (!(run->copied >> get->mode & 1) || !may_view(run) ||
-            !storage_view(&run->viewer, get->uri.data, get->uri.size, run->body_max[get->mode], &view))
+        if (!is_copied(run->session, get->mode, &body_max) || !may_view(run) ||
+            !storage_view(&run->viewer, get->uri.data, get->uri.size, body_max, &view))
                 return NOT_IN_MEMORY;
 
         head_size = proto_plain_reply_size(view.metadata_size);
@@ -143,7 +139,6 @@ unsigned request_plain_gets(struct session *session,
         /* Not all of it needs to be zeroed. */
         run.session = session;
         run.viewer_state = VIEWER_NONE;
-        note_modes(&run);
         run.begin = run.end = NULL;
         run.n = 0;
         run.n_bytes = 0;

@@ -236,7 +236,8 @@ static void count_get(struct get *get, int r) {
                 tally_add(&tally->hits, 1);
                 /* The key of what is not committed yet is not known. */
                 count_hit(storage, slot, get->uri, get->uri_size, get->is_new ? NULL : get->found.key_tail,
-                          get->hash, info->etag.generation, used_at(clock_usec(CLOCK_REALTIME_COARSE), info));
+                          get->hash, info->etag.generation,
+                          used_at(get->object->now_usec ?: clock_usec(CLOCK_REALTIME_COARSE), info));
         }
         epoch_leave(slot);
 }

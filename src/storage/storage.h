@@ -172,6 +172,7 @@ bool storage_is_mapped(struct storage *storage, const void *address);
 struct storage_object {
         uint64_t body_max; /* the caller's to set: a file's body of up to so many bytes may come in memory, if it
                               happens to be there; 0: none */
+        uint64_t now_usec; /* likewise: CLOCK_REALTIME, not more than a second behind; 0: the clock is looked at */
         struct storage_info info;
         const uint8_t *metadata; /* borrowed until the next use of the struct */
         size_t metadata_size;
