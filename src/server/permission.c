@@ -30,10 +30,7 @@ void rules_set(struct rules *rules, struct access_rules *new) {
         access_rules_unref(old);
 }
 
-struct access_rules *rules_look(struct rules *rules, struct rules_view *view) {
-        if (__atomic_load_n(&rules->version, __ATOMIC_ACQUIRE) == view->version)
-                return view->rules;
-
+struct access_rules *rules_look_again(struct rules *rules, struct rules_view *view) {
         access_rules_unref(view->rules);
         (void) pthread_mutex_lock(&rules->lock);
         view->rules = access_rules_ref(rules->rules);

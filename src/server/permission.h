@@ -29,9 +29,18 @@ struct rules_view {
 /* Takes a reference of new ones. The loop's thread. */
 void rules_set(struct rules *rules, struct access_rules *new);
 /* Those that count now: good until the view's next use. The view's thread. */
-struct access_rules *rules_look(struct rules *rules, struct rules_view *view);
+static inline struct access_rules *rules_look(struct rules *rules, struct rules_view *view);
 void rules_view_done(struct rules_view *view);
 void rules_done(struct rules *rules);
+
+/* For rules_look(): when they are others. */
+struct access_rules *rules_look_again(struct rules *rules, struct rules_view *view);
+
+static inline struct access_rules *rules_look(struct rules *rules, struct rules_view *view) {
+        return __atomic_load_n(&rules->version, __ATOMIC_ACQUIRE) == view->version
+                               ? view->rules
+                               : rules_look_again(rules, view);
+}
 
 #define REFUSALS 1024
 

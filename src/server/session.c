@@ -388,7 +388,40 @@ static size_t take_body(struct session *session, const uint8_t *p, size_t size) 
         return n;
 }
 
-/* Gets that there is a short way for. The first frame may be begun. */
+/* A frame of any kind, but for its body. Returns the size of its head; 0: it has to wait, or it is none. */
+static size_t take_frame(struct session *session, const uint8_t *p, size_t size) {
+        struct proto_head head;
+
+        if (size < PROTO_HEAD_FIXED) {
+                session->input_incomplete = true;
+                return 0;
+        }
+
+        if (proto_head_decode(p, &head) < 0) {
+                count_add(&session->worker->counters.sessions_dropped, 1);
+                server_log_peer(&session->server->dropped_limit, 0, MESSAGE_SESSION_DROPPED, &session->peer,
+                                "Dropped a session", "it sent a frame whose head has an impossible size");
+                session_finish(session, PROTO_BAD_REQUEST,
+                               "a frame's head_size is out of range: the stream can't be followed");
+                return 0;
+        }
+
+        if (size < head.head_size) {
+                session->input_incomplete = true;
+                return 0;
+        }
+
+        if (!may_begin(session, head.type)) {
+                session->input_blocked = true;
+                session->blocked_type = head.type;
+                return 0;
+        }
+
+        handle_frame(session, p, head.head_size);
+        return head.head_size;
+}
+
+/* Gets that there is a short way for. One may be begun. */
 static unsigned take_plain_gets(
                 struct session *session, const uint8_t *p, size_t size, unsigned n_max, size_t *ret_size) {
         uint64_t size_max = MIN(output_max(session) - session->reserved, session->worker->may_send);
@@ -414,7 +447,6 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
         session->asked_usec = session->input_usec;
 
         for (unsigned n = 0; n < FRAMES_PER_TURN && position < size && !session->closing;) {
-                struct proto_head head;
                 unsigned n_plain;
                 size_t taken;
 
@@ -429,37 +461,14 @@ static size_t process(struct session *session, const uint8_t *p, size_t size) {
                         continue;
                 }
 
-                if (size - position < PROTO_HEAD_FIXED) {
-                        session->input_incomplete = true;
-                        break;
-                }
-
-                if (proto_head_decode(p + position, &head) < 0) {
-                        count_add(&session->worker->counters.sessions_dropped, 1);
-                        server_log_peer(&session->server->dropped_limit, 0, MESSAGE_SESSION_DROPPED,
-                                        &session->peer, "Dropped a session",
-                                        "it sent a frame whose head has an impossible size");
-                        session_finish(session, PROTO_BAD_REQUEST,
-                                       "a frame's head_size is out of range: the stream can't be followed");
-                        break;
-                }
-
-                if (size - position < head.head_size) {
-                        session->input_incomplete = true;
-                        break;
-                }
-
-                if (!may_begin(session, head.type)) {
-                        session->input_blocked = true;
-                        session->blocked_type = head.type;
-                        break;
-                }
-
-                n_plain = take_plain_gets(session, p + position, size - position, FRAMES_PER_TURN - n,
-                                          &taken);
+                n_plain = may_begin(session, PROTO_GET)
+                                          ? take_plain_gets(session, p + position, size - position,
+                                                            FRAMES_PER_TURN - n, &taken)
+                                          : 0;
                 if (n_plain == 0) {
-                        handle_frame(session, p + position, head.head_size);
-                        taken = head.head_size;
+                        taken = take_frame(session, p + position, size - position);
+                        if (taken == 0)
+                                break;
                         n_plain = 1;
                 }
                 position += taken;
