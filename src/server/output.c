@@ -598,8 +598,9 @@ static int send_body_instead(struct session *session) {
         return 0;
 }
 
-/* One sendmsg() of what is in memory at the head of the queue. */
-static ssize_t send_some(struct session *session) {
+/* One sendmsg() of what is in memory at the head of the queue. Returns the bytes sent; 0 and output_wait, when the
+ * client has to receive descriptors first; or an error. */
+static ssize_t send_batch(struct session *session) {
         struct output *output = session->output;
         struct iovec iov[IOV_PARTS];
         uint8_t *heads[FDPASS_MAX_FDS];
@@ -643,23 +644,29 @@ static ssize_t send_some(struct session *session) {
                 proto_head_set_fd(heads[i], (uint16_t) i, (uint16_t) n_fds);
 
         n = fdpass_write(session->fd, iov, n_iov, fds, n_fds);
-        if (n == -EAGAIN) {
-                session->output_wait = OUTPUT_WAIT_ROOM;
-                return 0;
-        }
-        if (n == -ETOOMANYREFS)
-                return send_body_instead(session);
-        if (n == -EINTR)
-                return 0;
-        if (n < 0)
-                return n;
-
-        if (n_fds > 0) {
+        if (n > 0 && n_fds > 0) {
                 session->fds_sent += n_fds;
                 close_sent(output, n_items);
         }
-        advance(output, (uint64_t) n);
         return n;
+}
+
+/* Of what is in memory at the head of the queue. Returns the bytes sent; 0, output_wait says whether it waits for
+ * something; or the error that ends the session. */
+static ssize_t send_some(struct session *session, const struct output_item *item) {
+        bool is_alone = session->output->n_items == 1 && item->fd < 0; /* needs no lists */
+        struct iovec piece = { item->p, MIN(item->size, session->worker->may_send) };
+        ssize_t n = is_alone ? fdpass_write(session->fd, &piece, 1, NULL, 0) : send_batch(session);
+
+        if (n >= 0)
+                return n;
+        if (n == -ETOOMANYREFS)
+                return send_body_instead(session);
+        if (n != -EAGAIN)
+                return n;
+
+        session->output_wait = OUTPUT_WAIT_ROOM;
+        return 0;
 }
 
 int output_flush(struct session *session) {
@@ -676,15 +683,14 @@ int output_flush(struct session *session) {
                         if (max == 0 || worker->small_first)
                                 return 1;
                         n = deliver_file_send(session, item, max);
-                        if (n > 0)
-                                advance(output, (uint64_t) n);
                 } else if (worker->may_send == 0)
                         return 1;
                 else
-                        n = send_some(session);
+                        n = send_some(session, item);
                 if (n < 0)
                         return (int) n;
                 if (n > 0) {
+                        advance(output, (uint64_t) n);
                         worker->may_send -= MIN(worker->may_send, (uint64_t) n);
                         worker->may_send_alone -= MIN(worker->may_send_alone, (uint64_t) n);
                         session->output_usec = worker->now_usec;

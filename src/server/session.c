@@ -660,12 +660,8 @@ static void watch(struct session *session) {
 }
 
 static void flush(struct session *session) {
-        int r;
+        int r = is_ready_to_send(session) ? output_flush(session) : 0;
 
-        if (!is_ready_to_send(session))
-                return;
-
-        r = output_flush(session);
         if (r == -EPIPE || r == -ECONNRESET)
                 session_close(session);
         else if (r < 0)
