@@ -561,8 +561,7 @@ bool storage_view(const struct storage_viewer *viewer,
                   uint64_t body_max,
                   struct storage_view *ret) {
         struct storage *storage = viewer->storage;
-        struct hot_entry *entry = hot_find(storage->hot, hot_hash(storage->hot, uri, uri_size), uri,
-                                           uri_size);
+        struct hot_entry *entry = hot_find(storage->hot, uri, uri_size);
 
         if (!entry || !entry->has_body || (entry->blob != 0 && entry->info.size > body_max) ||
             (!entry->is_checked && __atomic_load_n(&storage->check_on_fill, __ATOMIC_RELAXED)) ||

@@ -305,7 +305,9 @@ struct epoch *hot_epoch(struct hot *hot) {
         return &hot->epoch;
 }
 
-struct hot_entry *hot_find(struct hot *hot, uint64_t hash, const void *uri, size_t uri_size) {
+struct hot_entry *hot_find(struct hot *hot, const void *uri, size_t uri_size) {
+        uint64_t hash = hot_hash(hot, uri, uri_size);
+
         return find(shard_of(hot, hash), hash, uri, uri_size);
 }
 
@@ -338,7 +340,7 @@ int hot_get(struct hot *hot,
             struct storage_object *object,
             struct hot_found *ret) {
         struct epoch_slot *slot = epoch_enter(&hot->epoch);
-        struct hot_entry *entry = hot_find(hot, hash, uri, uri_size);
+        struct hot_entry *entry = find(shard_of(hot, hash), hash, uri, uri_size);
         int r = entry ? look(entry, want, object, ret) : 0;
 
         epoch_leave(slot);

@@ -108,7 +108,7 @@ static inline void hot_entry_heat(struct hot_entry *entry) {
 }
 
 /* NULL: it is not here. Otherwise it is good as long as the caller keeps the place in the epoch that he has. */
-struct hot_entry *hot_find(struct hot *hot, uint64_t hash, const void *uri, size_t uri_size);
+struct hot_entry *hot_find(struct hot *hot, const void *uri, size_t uri_size);
 
 /* 1: found, object and *ret are filled; object->body is set when it is here, but for a file's body that is larger
  * than wanted. 0: it is not here. -ENOMEM. */
