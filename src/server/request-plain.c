@@ -15,7 +15,7 @@
 /* Answers that follow each other in memory, and are not committed yet. */
 struct run {
         struct session *session;
-        struct storage_viewer viewer;
+        struct storage_viewer *viewer;
         enum { VIEWER_NONE, VIEWER_OPEN, VIEWER_UNUSABLE } viewer_state;
         uint8_t *begin, *end; /* NULL: there are none */
         size_t room;          /* behind them */
@@ -28,7 +28,7 @@ static bool may_view(struct run *run) {
         struct worker *worker = run->session->worker;
 
         if (run->viewer_state == VIEWER_NONE)
-                run->viewer_state = storage_viewer_begin(worker->storage, worker->wall_usec, &run->viewer)
+                run->viewer_state = storage_viewer_begin(worker->storage, worker->wall_usec, run->viewer)
                                                     ? VIEWER_OPEN
                                                     : VIEWER_UNUSABLE;
 
@@ -73,7 +73,7 @@ static enum outcome answer(struct run *run, const struct proto_plain_get *get) {
         struct proto_info info;
 
         if (!is_copied(run->session, get->mode, &body_max) || !may_view(run) ||
-            !storage_view(&run->viewer, get->uri.data, get->uri.size, body_max, &view))
+            !storage_view(run->viewer, get->uri.data, get->uri.size, body_max, &view))
                 return NOT_IN_MEMORY;
 
         head_size = proto_plain_reply_size(view.metadata_size);
@@ -88,7 +88,7 @@ static enum outcome answer(struct run *run, const struct proto_plain_get *get) {
         proto_plain_reply_encode(run->end, OP_COPY, get->id, &info,
                                  (struct proto_bytes){ view.metadata, view.metadata_size }, info.size);
         memcpy(run->end + head_size, view.body, (size_t) info.size);
-        storage_view_count(&run->viewer, &view);
+        storage_view_count(run->viewer, &view);
 
         run->end += size;
         run->room -= size;
@@ -132,17 +132,10 @@ unsigned request_plain_gets(struct session *session,
                             size_t *ret_size) {
         bool has_rules = worker_rules(session->worker);
         enum outcome outcome = ANSWERED;
+        struct storage_viewer viewer;
         struct proto_plain_get get;
-        struct run run;
+        struct run run = { .session = session, .viewer = &viewer, .bytes_max = bytes_max };
         size_t at = 0, head_size;
-
-        /* Not all of it needs to be zeroed. */
-        run.session = session;
-        run.viewer_state = VIEWER_NONE;
-        run.begin = run.end = NULL;
-        run.n = 0;
-        run.n_bytes = 0;
-        run.bytes_max = bytes_max;
 
         n_max = MIN(n_max, (unsigned) OUTPUT_REPLIES_MAX);
         while (run.n < n_max && decode(session, has_rules, p + at, size - at, &get, &head_size)) {
@@ -153,7 +146,7 @@ unsigned request_plain_gets(struct session *session,
         }
 
         if (run.viewer_state == VIEWER_OPEN)
-                storage_viewer_end(&run.viewer);
+                storage_viewer_end(run.viewer);
         commit(&run);
 
         *ret_size = at;

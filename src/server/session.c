@@ -660,7 +660,7 @@ static void watch(struct session *session) {
 }
 
 static void flush(struct session *session) {
-        int r = is_ready_to_send(session) ? output_flush(session) : 0;
+        int r = output_flush(session);
 
         if (r == -EPIPE || r == -ECONNRESET)
                 session_close(session);
@@ -677,7 +677,8 @@ static void close_when_answered(struct session *session) {
                 /* Without it, the client can't tell this end from one that swallowed an answer. */
                 session->draining = false;
                 add_notice(session, PROTO_DRAINED, "all that was begun is answered");
-                flush(session);
+                if (is_ready_to_send(session))
+                        flush(session);
         }
 
         if (is_answered(session))
@@ -715,7 +716,8 @@ void session_turn(struct session *session, uint32_t events) {
 
         if (events & EPOLLOUT)
                 stop_waiting(session);
-        flush(session);
+        if (is_ready_to_send(session))
+                flush(session);
 
         if (session->input_size > 0)
                 process_kept(session);
@@ -731,7 +733,8 @@ void session_turn(struct session *session, uint32_t events) {
 
         if (session->closing && drop_broken(session))
                 return;
-        flush(session);
+        if (is_ready_to_send(session))
+                flush(session);
         if (session->closing) {
                 close_when_answered(session);
                 if (session->dead)
