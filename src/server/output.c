@@ -460,20 +460,6 @@ void output_add_file_reply(struct session *session,
         output_add_file(session, timed, file);
 }
 
-/* The descriptors of the first n items are sent. */
-static void close_sent(struct output *output, uint32_t n) {
-        int sent[FDPASS_MAX_FDS];
-        size_t n_sent = 0;
-
-        for (uint32_t i = 0; i < n; i++) {
-                struct output_item *item = item_at(output, i);
-
-                if (item->kind == OUTPUT_BYTES && item->fd >= 0)
-                        sent[n_sent++] = take_file(output, item);
-        }
-        close_fds(sent, n_sent);
-}
-
 /* The item is sent. */
 static void time_item(struct output *output, const struct output_item *item, uint64_t now_usec) {
         histogram_add(&output->worker->counters.timed[item->timed], now_usec - item->asked_usec,
@@ -603,7 +589,7 @@ static int send_body_instead(struct session *session) {
 static ssize_t send_batch(struct session *session) {
         struct output *output = session->output;
         struct iovec iov[IOV_PARTS];
-        uint8_t *heads[FDPASS_MAX_FDS];
+        struct output_item *owners[FDPASS_MAX_FDS];
         int fds[FDPASS_MAX_FDS];
         uint32_t n_iov = 0, n_fds = 0, n_items, allowed = 0;
         uint64_t size = 0, max = session->worker->may_send;
@@ -630,7 +616,7 @@ static ssize_t send_batch(struct session *session) {
 
                 size += part;
                 if (item->kind == OUTPUT_BYTES && item->fd >= 0) {
-                        heads[n_fds] = item->p;
+                        owners[n_fds] = item;
                         fds[n_fds++] = item->fd;
                 }
         }
@@ -641,13 +627,17 @@ static ssize_t send_batch(struct session *session) {
         }
 
         for (uint32_t i = 0; i < n_fds; i++)
-                proto_head_set_fd(heads[i], (uint16_t) i, (uint16_t) n_fds);
+                proto_head_set_fd(owners[i]->p, (uint16_t) i, (uint16_t) n_fds);
 
         n = fdpass_write(session->fd, iov, n_iov, fds, n_fds);
-        if (n > 0 && n_fds > 0) {
-                session->fds_sent += n_fds;
-                close_sent(output, n_items);
-        }
+        if (n <= 0 || n_fds == 0)
+                return n;
+
+        /* They went with the first byte. */
+        for (uint32_t i = 0; i < n_fds; i++)
+                (void) take_file(output, owners[i]);
+        close_fds(fds, n_fds);
+        session->fds_sent += n_fds;
         return n;
 }
 
