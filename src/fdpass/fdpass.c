@@ -117,19 +117,7 @@ static ssize_t receive_once(int socket, struct msghdr *message, int flags, struc
         return n;
 }
 
-/* The same of bytes alone. */
-static ssize_t send_bytes(int socket, const void *bytes, size_t size) {
-        for (;;) {
-                ssize_t n = send(socket, bytes, size, MSG_NOSIGNAL);
-
-                if (n >= 0)
-                        return n;
-                if (errno != EINTR)
-                        return -errno;
-        }
-}
-
-static ssize_t write_parts(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) {
+ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) {
         struct msghdr message = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
         size_t i = 0;
 
@@ -145,11 +133,18 @@ static ssize_t write_parts(int socket, const struct iovec *iov, size_t n_iov, co
         return send_once(socket, &message, fds, n_fds);
 }
 
-ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) {
-        if (n_fds == 0 && n_iov == 1 && iov->iov_len > 0) /* most often, and faster */
-                return send_bytes(socket, iov->iov_base, iov->iov_len);
+ssize_t fdpass_write_bytes(int socket, const void *bytes, size_t size) {
+        if (size == 0)
+                return -EINVAL;
 
-        return write_parts(socket, iov, n_iov, fds, n_fds);
+        for (;;) {
+                ssize_t n = send(socket, bytes, size, MSG_NOSIGNAL);
+
+                if (n >= 0)
+                        return n;
+                if (errno != EINTR)
+                        return -errno;
+        }
 }
 
 static ssize_t read_some(int socket, void *buffer, size_t size, int flags, struct fdpass_fds *ret_fds) {

@@ -44,6 +44,8 @@ void fdpass_fds_close(struct fdpass_fds *fds);
  *   -EPIPE, -ECONNRESET  the peer is gone
  * or any other errno of sendmsg(2), negative. */
 ssize_t fdpass_write(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds);
+/* The same of size bytes alone, for less. */
+ssize_t fdpass_write_bytes(int socket, const void *bytes, size_t size);
 
 /* Reads up to size bytes in one recvmsg(); descriptors that came with them are in ret_fds (n may be 0). At
  * most one fdpass_write()'s descriptors come with one call. Every control message is taken apart: descriptors

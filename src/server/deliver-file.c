@@ -193,8 +193,7 @@ ssize_t deliver_file_send(struct session *session, struct output_item *item, uin
         if (filled == 0)
                 return -ESTALE; /* the file is shorter than the store said */
 
-        n = item->is_read ? fdpass_write(session->fd, &(struct iovec){ worker->copied, (size_t) filled }, 1,
-                                         NULL, 0)
+        n = item->is_read ? fdpass_write_bytes(session->fd, worker->copied, (size_t) filled)
                           : send_pipe(session, (size_t) filled);
         if (n == -EAGAIN)
                 n = 0;

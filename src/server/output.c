@@ -645,8 +645,9 @@ static ssize_t send_batch(struct session *session) {
  * something; or the error that ends the session. */
 static ssize_t send_some(struct session *session, const struct output_item *item) {
         bool is_alone = session->output->n_items == 1 && item->fd < 0; /* needs no lists */
-        struct iovec piece = { item->p, MIN(item->size, session->worker->may_send) };
-        ssize_t n = is_alone ? fdpass_write(session->fd, &piece, 1, NULL, 0) : send_batch(session);
+        uint64_t max = session->worker->may_send;
+        ssize_t n = is_alone ? fdpass_write_bytes(session->fd, item->p, MIN(item->size, max))
+                             : send_batch(session);
 
         if (n >= 0)
                 return n;

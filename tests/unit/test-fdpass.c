@@ -551,6 +551,7 @@ static void test_write(void) {
         close_fdp(&pair[0]);
         g_assert_cmpint(fdpass_read(pair[1], &c, 1, &fds), ==, 0);
         assert_errno((int) fdpass_write(pair[1], iov, 3, NULL, 0), -EPIPE);
+        assert_errno((int) fdpass_write_bytes(pair[1], "x", 1), -EPIPE);
         close_pair(pair);
 
         /* An empty packet with a descriptor must not leave one behind. */
