@@ -349,10 +349,7 @@ static uint64_t output_max(const struct session *session) {
 
 /* Pieces of a streamed put, and its end, must get through when the depth is used up: requests in flight may
  * wait for nothing that comes behind them. */
-static bool may_begin(const struct session *session, uint16_t type) {
-        if (!session->output && session->n_pending == 0)
-                return true; /* nothing is on its way */
-
+static bool may_begin_more(const struct session *session, uint16_t type) {
         if (session->ordered && session->n_pending > 0)
                 return false;
 
@@ -362,6 +359,11 @@ static bool may_begin(const struct session *session, uint16_t type) {
 
         return type == PROTO_DATA || type == PROTO_END || type == PROTO_ABORT ||
                session->n_pending + output_n_replies(session) < session->depth;
+}
+
+static inline bool may_begin(const struct session *session, uint16_t type) {
+        return (!session->output && session->n_pending == 0) || /* nothing is on its way */
+               may_begin_more(session, type);
 }
 
 /* Takes bytes of the current frame's body. Returns how many; 0: there is no room at present. */
@@ -659,13 +661,18 @@ static void watch(struct session *session) {
         session->unread = false;
 }
 
-static void flush(struct session *session) {
+static void fail_to_send(struct session *session, int error) {
+        if (error == -EPIPE || error == -ECONNRESET)
+                session_close(session);
+        else
+                session_drop(session, error, "its answers can't be sent");
+}
+
+static inline void flush(struct session *session) {
         int r = output_flush(session);
 
-        if (r == -EPIPE || r == -ECONNRESET)
-                session_close(session);
-        else if (r < 0)
-                session_drop(session, r, "its answers can't be sent");
+        if (r < 0)
+                fail_to_send(session, r);
 }
 
 static bool is_answered(const struct session *session) {
@@ -739,7 +746,9 @@ void session_turn(struct session *session, uint32_t events) {
                 close_when_answered(session);
                 if (session->dead)
                         return;
-        }
+        } else if (session->events == EPOLLIN && !session->output && session->input_size == 0 &&
+                   !session->input_blocked && !session->unread)
+                return; /* all is answered, most often, and what comes is waited for already */
 
         /* More to send, or frames that are whole and may be begun by now: after the others. */
         if (is_ready_to_send(session) || may_go_on(session))
