@@ -34,7 +34,7 @@ void rules_view_done(struct rules_view *view);
 void rules_done(struct rules *rules);
 
 /* For rules_look(): when they are others. */
-struct access_rules *rules_look_again(struct rules *rules, struct rules_view *view);
+__attribute__((noinline)) struct access_rules *rules_look_again(struct rules *rules, struct rules_view *view);
 
 static inline struct access_rules *rules_look(struct rules *rules, struct rules_view *view) {
         return __atomic_load_n(&rules->version, __ATOMIC_ACQUIRE) == view->version

@@ -534,23 +534,25 @@ static bool may_have_expired(const struct storage *storage, uint64_t expires_use
 }
 
 bool storage_viewer_begin(struct storage *storage, uint64_t now_usec, struct storage_viewer *ret) {
+        struct epoch *epoch = hot_epoch(storage->hot);
+        struct epoch_slot *slot;
+
         if (!overlay_is_empty(storage->overlay))
                 return false;
 
+        slot = epoch_enter(epoch);
         *ret = (struct storage_viewer){ .storage = storage,
-                                        .slot = epoch_enter(hot_epoch(storage->hot)),
+                                        .slot = slot,
+                                        .tally = &storage->tallies[epoch_index(epoch, slot)],
                                         .now_usec = now_usec };
         return true;
 }
 
 void storage_viewer_end(struct storage_viewer *viewer) {
         if (viewer->n_hits > 0) {
-                struct epoch *epoch = hot_epoch(viewer->storage->hot);
-                struct tally *tally = &viewer->storage->tallies[epoch_index(epoch, viewer->slot)];
-
-                tally_add(&tally->gets, viewer->n_hits);
-                tally_add(&tally->hits, viewer->n_hits);
-                tally_add(&tally->hot_hits, viewer->n_hits);
+                tally_add(&viewer->tally->gets, viewer->n_hits);
+                tally_add(&viewer->tally->hits, viewer->n_hits);
+                tally_add(&viewer->tally->hot_hits, viewer->n_hits);
         }
         epoch_leave(viewer->slot);
 }

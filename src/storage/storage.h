@@ -223,6 +223,7 @@ struct storage_view {
 struct storage_viewer {
         struct storage *storage;
         struct epoch_slot *slot;
+        struct tally *tally;
         uint64_t now_usec;
         uint64_t n_hits;
 };
