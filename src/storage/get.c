@@ -196,24 +196,24 @@ __attribute__((always_inline)) static inline void count_hit(struct storage *stor
                                                             uint64_t hash,
                                                             uint64_t generation,
                                                             uint64_t used_usec) {
-        struct key key;
+        bool is_long = uri_size > KEY_MAX;
         const void *p = uri;
         size_t size = uri_size;
+        struct key key;
 
-        accounts_note_hit(storage->accounts, storage->hooks.hot_hash
-                                                             ? accounts_hash(storage->accounts, uri, uri_size)
-                                                             : hash); /* they are the same */
-        if (uri_size > KEY_MAX) {
-                if (!key_tail)
-                        return;
+        if (is_long && key_tail) {
                 memcpy(key.data, uri, KEY_HEAD);
                 memcpy(key.data + KEY_HEAD, key_tail, KEY_TAIL);
                 p = key.data;
                 size = KEY_MAX;
         }
 
-        if (usage_count(storage->usage, slot, p, size, hash, generation, used_usec))
+        if ((!is_long || key_tail) && usage_count(storage->usage, slot, p, size, hash, generation, used_usec))
                 writer_expect_usage(storage->writer);
+
+        accounts_note_hit(storage->accounts, storage->hooks.hot_hash
+                                                             ? accounts_hash(storage->accounts, uri, uri_size)
+                                                             : hash); /* they are the same */
 }
 
 /* The coarse clock is cheap and some milliseconds behind: nothing is used before it was stored. */
