@@ -11,7 +11,8 @@
 static inline uint64_t clock_usec(clockid_t clock) {
         struct timespec ts;
         (void) clock_gettime(clock, &ts); /* cannot fail for the clocks used here */
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+        /* Nanoseconds fit into 32 bits, which are divided faster. */
+        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint32_t) ts.tv_nsec / 1000;
 }
 
 /* For poll() and epoll_wait(): waits so long at least; where that is weeks, until something comes. */
