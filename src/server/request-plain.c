@@ -137,7 +137,6 @@ unsigned request_plain_gets(struct session *session,
         struct run run = { .session = session, .viewer = &viewer, .bytes_max = bytes_max };
         size_t at = 0, head_size;
 
-        n_max = MIN(n_max, (unsigned) OUTPUT_REPLIES_MAX);
         while (run.n < n_max && decode(session, has_rules, p + at, size - at, &get, &head_size)) {
                 outcome = answer(&run, &get);
                 if (outcome != ANSWERED)

@@ -73,7 +73,7 @@ void request_stat(struct session *session, const struct proto_message *message);
 
 /* Frames that were received, size bytes, the first of which may be begun: takes those at the beginning that are gets and
  * can be answered as request_get() would have, but without a detour, n_max at most, and of more than one no more than
- * bytes_max bytes of answers. Returns how many; *ret_size: their bytes. */
+ * bytes_max bytes of answers. n_max: at most OUTPUT_REPLIES_MAX. Returns how many; *ret_size: their bytes. */
 unsigned request_plain_gets(struct session *session,
                             const uint8_t *p,
                             size_t size,

@@ -22,6 +22,8 @@
 #define LOOKUPS_MAX     32          /* gets of a session that may wait for the disk at once */
 #define OUTPUT_CROWDED  (64U << 10) /* bytes of output of a session when all of them have much */
 
+static_assert(FRAMES_PER_TURN <= OUTPUT_REPLIES_MAX, "as request_plain_gets() wants it");
+
 static uint32_t epoll_mask(const struct session *session, uint32_t events) {
         return events == EPOLLIN && session->hears_edges ? EPOLLIN | EPOLLRDHUP | EPOLLET : events;
 }
