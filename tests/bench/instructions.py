@@ -59,13 +59,13 @@ def put(size):
 
 
 CASES = (
-    Case("fdpass 64 KiB, depth 1", 3200, get("large/{:04}", wire.OP_FDPASS)),
-    Case("fdpass 64 KiB, depth 128", 2300, get("large/{:04}", wire.OP_FDPASS), depth=128, count=1024),
-    Case("inline 1 KiB, depth 1", 2000, get("small/{:04}", wire.OP_AUTO)),
-    Case("inline 1 KiB, depth 64", 630, get("small/{:04}", wire.OP_AUTO), depth=64, count=1024),
-    Case("copy 64 KiB, depth 1", 4400, get("large/{:04}", wire.OP_COPY)),
-    Case("miss, depth 1", 5000, get("none/{:04}", wire.OP_AUTO), is_hot=False, status=wire.ABSENT),
-    Case("durable put 1 KiB, depth 1", 9000, put(1000), count=64, is_hot=False, everywhere=True),
+    Case("fdpass 64 KiB, depth 1", 2420, get("large/{:04}", wire.OP_FDPASS)),
+    Case("fdpass 64 KiB, depth 128", 1660, get("large/{:04}", wire.OP_FDPASS), depth=128, count=1024),
+    Case("inline 1 KiB, depth 1", 1660, get("small/{:04}", wire.OP_AUTO)),
+    Case("inline 1 KiB, depth 64", 590, get("small/{:04}", wire.OP_AUTO), depth=64, count=1024),
+    Case("copy 64 KiB, depth 1", 3450, get("large/{:04}", wire.OP_COPY)),
+    Case("miss, depth 1", 4200, get("none/{:04}", wire.OP_AUTO), is_hot=False, status=wire.ABSENT),
+    Case("durable put 1 KiB, depth 1", 7500, put(1000), count=64, is_hot=False, everywhere=True),
 )
 
 
