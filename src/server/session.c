@@ -24,6 +24,9 @@
 
 static_assert(FRAMES_PER_TURN <= OUTPUT_REPLIES_MAX, "as request_plain_gets() wants it");
 
+static_assert(offsetof(struct session, limits.pipeline_max) <= 3 * LINE_SIZE,
+              "what a request touches is on three lines");
+
 static uint32_t epoll_mask(const struct session *session, uint32_t events) {
         return events == EPOLLIN && session->hears_edges ? EPOLLIN | EPOLLRDHUP | EPOLLET : events;
 }

@@ -19,19 +19,20 @@ struct worker;
 
 #define HELLO_TIMEOUT_USEC (10 * UINT64_C(1000000))
 
-/* Those of the configuration at the time when the session came. */
+/* Those of the configuration at the time when the session came. What each request looks at comes first. */
 struct session_limits {
         uint64_t output_max;
+        /* Of all sessions of a worker together: from there on each has little. */
+        uint64_t worker_output_max;
+        uint32_t worker_files_max;
+        uint32_t fds_in_flight_max;
+        uint32_t inline_max;
+
+        uint32_t pipeline_max;
+        uint32_t streams_max;
         uint64_t object_max;
         uint64_t idle_timeout_usec;
         uint64_t write_timeout_usec;
-        uint32_t inline_max;
-        uint32_t pipeline_max;
-        uint32_t streams_max;
-        uint32_t fds_in_flight_max;
-        /* Of all sessions of a worker together: from there on each has little. */
-        uint32_t worker_files_max;
-        uint64_t worker_output_max;
 };
 
 /* What the output waits for. */
@@ -47,22 +48,20 @@ enum output_wait {
 #endif
 
 struct session {
-        struct worker *worker;
-        struct server *server;
-        struct user *user;
-        struct mail mail; /* the way to the worker */
-        struct session *previous, *next;
-        struct session *next_turn;
-        struct session *next_dead;
+        /* What each request touches comes first, on few lines of memory: where there are many sessions, none of them is
+         * in a cache when its session is woken. */
 
+        struct worker *worker;
         int fd;
         uint32_t events;  /* that epoll watches for */
         bool refuses_fds; /* the kernel tells the peer so, who can't send any */
         bool hears_edges; /* epoll tells of requests only when more of them come: it need not look at the socket twice for each */
         bool unread; /* something may be left in the socket that epoll told of */
-        struct access_peer peer;
-        enum access_role role;
-        struct session_limits limits;
+
+        bool turn_queued;
+        bool closing; /* no more is read; closed when all that was begun is answered */
+        bool dead;    /* closed, to be freed */
+        int broken;   /* the error for which it will be dropped at the end of its turn */
 
         /* As agreed in the hello. */
         bool greeted;
@@ -71,39 +70,52 @@ struct session {
         uint16_t fds_per_batch;
         uint32_t depth;
 
-        bool turn_queued;
-        bool closing;  /* no more is read; closed when all that was begun is answered */
-        bool draining; /* ... and the client is then told so */
-        bool dead;     /* closed, to be freed */
-        int broken;    /* the error for which it will be dropped at the end of its turn */
-        const char *broken_reason;
-        bool big_buffer; /* SO_SNDBUF was raised */
-
         /* Input: bytes received and not consumed. */
         bool input_incomplete; /* they are no whole head */
         bool input_blocked;    /* what comes next has to wait for what was begun */
         uint16_t blocked_type; /* of the frame that has to wait */
-        uint8_t *input;
-        uint32_t input_size, input_allocated;
+        uint32_t input_size;
         uint64_t body_left;   /* bytes of the current frame's body to come */
         struct put *body_put; /* which takes them; NULL: they are skipped */
 
         /* Requests begun and not answered. */
-        struct request *requests;
-        uint32_t n_pending, n_streams, n_lookups;
+        uint32_t n_pending, n_lookups;
         uint64_t reserved; /* bytes that they hold, or that their answers may need */
 
         struct output *output; /* NULL: nothing waits */
         enum output_wait output_wait;
-        uint8_t n_room_late; /* times to wait at once when the socket is full */
-        uint64_t full_usec;  /* since when it is, and room is looked for again and again; 0: it is not */
-        bool warming;        /* a job reads the next of the first body that waits from the disk */
-        uint32_t fds_sent;   /* since the client was last seen to have received all */
+        uint32_t fds_sent; /* since the client was last seen to have received all */
 
         /* When there was the last progress. Before the hello input_usec is the beginning. */
         uint64_t input_usec, output_usec;
         uint64_t asked_usec; /* when what is being answered was taken from the socket */
 
+        struct session_limits limits;
+
+        /* The rest of it. */
+
+        struct server *server;
+        struct user *user;
+        struct mail mail; /* the way to the worker */
+        struct session *previous, *next;
+        struct session *next_turn;
+        struct session *next_dead;
+        const char *broken_reason;
+
+        uint8_t *input;
+        uint32_t input_allocated;
+
+        struct request *requests;
+        uint32_t n_streams;
+
+        bool draining;       /* closing, and the client is then told so */
+        bool big_buffer;     /* SO_SNDBUF was raised */
+        bool warming;        /* a job reads the next of the first body that waits from the disk */
+        uint8_t n_room_late; /* times to wait at once when the socket is full */
+        uint64_t full_usec;  /* since when it is, and room is looked for again and again; 0: it is not */
+
+        enum access_role role;
+        struct access_peer peer;
         gid_t groups[]; /* of the peer */
 };
 
