@@ -135,7 +135,7 @@ unsigned request_plain_gets(struct session *session,
         struct storage_viewer viewer;
         struct proto_plain_get get;
         struct run run = { .session = session, .viewer = &viewer, .bytes_max = bytes_max };
-        size_t at = 0, head_size;
+        size_t at = 0, head_size = 0;
 
         while (run.n < n_max && decode(session, has_rules, p + at, size - at, &get, &head_size)) {
                 outcome = answer(&run, &get);
