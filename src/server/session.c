@@ -540,25 +540,25 @@ static void process_kept(struct session *session) {
         keep_input(session, session->input + n, session->input_size - n);
 }
 
-/* Whether a read that brings less than it could has brought all: not where descriptors come, which end a read. Those that
- * were sent before the socket refused them have been read when it is empty. */
-static bool tells_all(const struct session *session) {
+/* Where no descriptors come, which end a read, one that brings less than it could has brought all, and the socket is
+ * watched otherwise. Those that were sent before it refused them have been read when it is empty. */
+static void hear_edges(struct session *session) {
         uint8_t byte;
 
-        return session->refuses_fds && recv(session->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-               errno == EAGAIN;
+        if (recv(session->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+                session->hears_edges = session->unread = true;
 }
 
 /* Bytes, 0 at the end, or -errno. Never with room for control messages: descriptors that a peer sends are dropped by the
  * kernel. */
-static ssize_t receive_bytes(struct session *session, uint8_t *to, size_t size) {
+static inline ssize_t receive_bytes(struct session *session, uint8_t *to, size_t size) {
         ssize_t n = recv(session->fd, to, size, MSG_DONTWAIT);
 
         if (n < 0)
                 n = -errno;
         session->unread = n == (ssize_t) size || n == -EINTR;
-        if (!session->hears_edges && n > 0 && tells_all(session))
-                session->hears_edges = session->unread = true; /* watched otherwise from now on */
+        if (session->refuses_fds && !session->hears_edges && n > 0)
+                hear_edges(session);
         return n;
 }
 
