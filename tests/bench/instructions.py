@@ -172,7 +172,7 @@ def main():
     if not shutil.which("valgrind"):
         tap.skip_all("there is no valgrind")
     begun = time.monotonic()
-    preload = build / "tests/bench/libcached-open.so"
+    preload = build / "tests/bench/libin-memory.so"
     found = measure_all(build, preload)
     base = measure_all(pathlib.Path(sys.argv[2]).resolve(), preload) if len(sys.argv) > 2 else {}
     (build / "instructions.json").write_text(json.dumps({"found": found, "base": base}, indent=2))
