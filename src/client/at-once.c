@@ -46,23 +46,26 @@ static ssize_t receive(struct quick_get *get) {
 }
 
 static void wait_for_answer(struct quick_get *get) {
-        uint64_t timeout_usec = get->client->timeout_usec;
+        uint64_t timeout_usec = get->client->timeout_usec, took = 0;
 
-        if (timeout_usec > 0)
-                get->waited_usec = client_read_clock(get->client);
-        connection_wait(get->connection, timeout_usec > 0 ? timeout_usec : UINT64_MAX);
-        get->client->is_timely = false;
+        if (get->waited_usec > 0)
+                took = clock_usec(CLOCK_MONOTONIC) - get->waited_usec;
+        else if (timeout_usec > 0)
+                get->waited_usec = clock_usec(CLOCK_MONOTONIC);
+        connection_wait(get->connection,
+                        timeout_usec > 0 ? timeout_usec - MIN(timeout_usec, took) : UINT64_MAX);
         get->received = receive(get);
 }
 
 static void receive_answer(struct quick_get *get) {
-        unsigned n_tries = 0;
-
         do
                 get->received = receive(get);
-        while (get->received == -EAGAIN && connection_comes_soon(get->connection, &n_tries));
+        while (get->received == -EAGAIN && connection_look_again(get->connection, &get->waited_usec));
+
         if (get->received == -EAGAIN)
                 wait_for_answer(get);
+        else if (get->waited_usec > 0)
+                connection_note_found(get->connection, get->waited_usec, clock_usec(CLOCK_MONOTONIC));
 }
 
 /* What was received is the answer, all of it, and nothing else. */

@@ -70,7 +70,7 @@ struct connection {
         struct objmapper_object *object; /* its answer so far */
         struct download download;
         bool in_body, no_splice;
-        uint8_t n_late;   /* times to wait at once: what was awaited did not come soon */
+        uint16_t n_late;  /* times to wait at once: to look again was in vain, or took long */
         bool after_large; /* the last body was a large one, into memory */
         int pipe[2];
 };
@@ -142,8 +142,11 @@ void connection_receive(struct connection *connection, uint64_t wait_usec);
 bool connection_can_wait(const struct connection *connection);
 /* Where nothing is there, whether to look again before connection_wait(). The daemon has the processor first if it wants
  * it, and then what is awaited is often there: to go to sleep, and be woken, costs both of them more than it takes to come.
- * Where that was in vain it is not tried again soon. n_tries: 0 at first, and then as it is left. */
-bool connection_comes_soon(struct connection *connection, unsigned *n_tries);
+ * Where that was in vain, or somebody else took the processor, it is not tried again until as much time is made good.
+ * begun_usec: 0 at first, then CLOCK_MONOTONIC of the first time. */
+bool connection_look_again(struct connection *connection, uint64_t *begun_usec);
+/* It was found, now. begun_usec: 0, where it was not looked for again. */
+void connection_note_found(struct connection *connection, uint64_t begun_usec, uint64_t now_usec);
 #define CONNECTION_WAIT_USEC (1 * USEC_PER_SEC)
 /* Waits for up to usec (UINT64_MAX: for ever) until something has come, or a signal. */
 void connection_wait(const struct connection *connection, uint64_t usec);

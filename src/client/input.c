@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "bytes.h"
 #include "client.h"
@@ -21,8 +22,8 @@
 #define SPLICE_MAX      ((size_t) 1 << 20)   /* bytes of one splice, and of the pipe where that is allowed */
 #define LARGE_MIN       (UINT64_C(32) << 10) /* bytes of a body that are worth a read of their own */
 #define AFTER_LARGE_MAX ((size_t) 4 << 10)
-#define TRIES_MAX       30                  /* about 20 µs: less than it takes to be woken */
-#define LATE_MAX        8                   /* times that it is not tried, where it was in vain */
+#define LOOK_USEC       40                  /* no longer than it takes to fall asleep and be woken */
+#define LOST_USEC       5                   /* of looking in vain, for each time that it is not tried then */
 #define UNWANTED_MAX    (UINT64_C(1) << 20) /* bytes of a body that is received though nobody wants it */
 
 static struct call *find_call(const struct connection *connection, uint64_t id) {
@@ -495,6 +496,7 @@ static ssize_t receive_once(struct connection *connection, bool wait) {
 void connection_take(struct connection *connection, size_t size, struct fdpass_fds *fds) {
         connection->input_begin = 0;
         connection->input_end = size;
+        connection->progress_usec = client_read_clock(connection->client);
         if (fdpass_queue_push(connection->fds, fds) < 0)
                 fail_descriptors(connection);
         else
@@ -515,46 +517,78 @@ static bool awaits_one(const struct connection *connection) {
         return connection->in_body || connection->depth - connection->n_free == 1;
 }
 
-bool connection_comes_soon(struct connection *connection, unsigned *n_tries) {
-        if (*n_tries == 0 && connection->n_late > 0) {
-                connection->n_late--;
-                return false;
-        }
-        if (*n_tries == TRIES_MAX) {
-                connection->n_late = LATE_MAX;
-                return false;
-        }
+/* Most of the time a few microseconds are won. One that has to share its processor may lose thousands. */
+static bool is_late(struct connection *connection, uint64_t begun_usec, uint64_t now_usec) {
+        uint64_t took = now_usec - begun_usec;
 
-        ++*n_tries;
+        if (took <= LOOK_USEC)
+                return false;
+
+        connection->n_late = (uint16_t) MIN(took / LOST_USEC, (uint64_t) UINT16_MAX);
+        return true;
+}
+
+bool connection_look_again(struct connection *connection, uint64_t *begun_usec) {
+        if (*begun_usec == 0) {
+                if (connection->n_late > 0) {
+                        connection->n_late--;
+                        return false;
+                }
+                *begun_usec = clock_usec(CLOCK_MONOTONIC);
+        } else if (is_late(connection, *begun_usec, clock_usec(CLOCK_MONOTONIC)))
+                return false;
+
         (void) sched_yield();
         return true;
+}
+
+void connection_note_found(struct connection *connection, uint64_t begun_usec, uint64_t now_usec) {
+        if (begun_usec > 0)
+                (void) is_late(connection, begun_usec, now_usec);
 }
 
 /* Not in a recv() that blocks: that is woken when the daemon takes the request from its socket, too, as a place to write to
  * is free then, and has gone to sleep again before the answer comes. */
 void connection_wait(const struct connection *connection, uint64_t usec) {
         struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
+        uint8_t byte;
 
-        (void) poll(&pollfd, 1, clock_wait_msec(usec));
+        /* Whoever has given up all descriptors to come, by a limit of 0, is refused. */
+        if (poll(&pollfd, 1, clock_wait_msec(usec)) < 0 && errno != EINTR)
+                (void) recv(connection->fd, &byte, 1, MSG_PEEK);
+}
+
+/* As receive_once(), where nothing is there: looks again, and waits. */
+static ssize_t await(struct connection *connection, uint64_t wait_usec) {
+        uint64_t begun_usec = 0;
+        ssize_t n = -EAGAIN;
+
+        while (n == -EAGAIN && awaits_one(connection) && connection_look_again(connection, &begun_usec))
+                n = receive_once(connection, false);
+        if (begun_usec > 0) {
+                uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
+
+                if (n != -EAGAIN)
+                        connection_note_found(connection, begun_usec, now_usec);
+                else if (wait_usec < UINT64_MAX)
+                        wait_usec -= MIN(wait_usec, now_usec - begun_usec);
+        }
+        if (n != -EAGAIN || wait_usec == 0)
+                return n;
+
+        if (may_splice(connection) && connection->may_wait && wait_usec >= CONNECTION_WAIT_USEC)
+                return receive_once(connection, true);
+        connection_wait(connection, wait_usec);
+        return receive_once(connection, false);
 }
 
 void connection_receive(struct connection *connection, uint64_t wait_usec) {
-        unsigned n_tries = 0;
-
         for (unsigned round = 0; round < ROUNDS_MAX && connection->fd >= 0; round++) {
                 size_t before = connection->input_end - connection->input_begin;
                 ssize_t n = receive_once(connection, false);
 
                 if (n == -EAGAIN && wait_usec > 0) {
-                        if (awaits_one(connection) && connection_comes_soon(connection, &n_tries))
-                                continue;
-                        if (may_splice(connection) && connection->may_wait &&
-                            wait_usec >= CONNECTION_WAIT_USEC)
-                                n = receive_once(connection, true);
-                        else {
-                                connection_wait(connection, wait_usec);
-                                n = receive_once(connection, false);
-                        }
+                        n = await(connection, wait_usec);
                         wait_usec = 0;
                 }
                 if (n == -EINTR)

@@ -3,6 +3,7 @@
  * mostly are, by either of the calls that wait. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -372,6 +373,91 @@ static void test_woken_once(void) {
         g_assert_cmpint(of_some, <, (long) (1 + ARRAY_SIZE(some)) * SLEEPS);
 }
 
+/* In place of the C library's: how often the client gives way, and what others make of it. */
+static unsigned n_yields, yield_usec;
+
+__attribute__((visibility("default"))) int sched_yield(void) {
+        n_yields++;
+        if (yield_usec > 0)
+                g_usleep(yield_usec);
+        return (int) syscall(SYS_sched_yield);
+}
+
+#define LOOKS 50
+
+static void script_looks(struct mock *mock) {
+        mock_greet(mock);
+        for (unsigned i = 0; i < 1 + LOOKS; i++) {
+                uint64_t id = mock_skip(mock, PROTO_GET);
+
+                g_usleep(*(const unsigned *) mock->userdata);
+                mock_reply_copy(mock, id, "body");
+        }
+        g_assert_true(mock_at_end(mock));
+}
+
+/* Whoever loses more than is won by looking for an answer again, does not for a while. */
+static void look(unsigned takes_usec) {
+        struct mock *mock = mock_new(script_looks, &takes_usec);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                assert_ok(get(client, false, &object));
+                n_yields = 0;
+                for (unsigned i = 0; i < LOOKS; i++)
+                        assert_ok(get(client, false, &object));
+                objmapper_object_free(object);
+        }
+        mock_free(mock);
+}
+
+static void test_looks(void) {
+        /* Others take the processor for long. */
+        yield_usec = 2000;
+        look(0);
+        g_assert_cmpuint(n_yields, <=, 1);
+        yield_usec = 0;
+
+        /* The daemon takes its time: of nine times it is looked once, for some microseconds. */
+        yield_usec = 10;
+        look(1000);
+        g_assert_cmpuint(n_yields, <=, 5 * (LOOKS / 9 + 1));
+        yield_usec = 0;
+}
+
+/* An answer that has begun to come has made progress, and has all of the time-out again. */
+static void script_in_two(struct mock *mock) {
+        uint8_t p[512];
+        size_t n;
+
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        n = encode_copy(p, sizeof(p), mock_skip(mock, PROTO_GET), "body");
+        g_usleep(700000);
+        mock_send_raw(mock, p, n - 2);
+        g_usleep(700000);
+        mock_send_raw(mock, p + n - 2, 2);
+        g_assert_true(mock_at_end(mock));
+}
+
+static void test_in_two(void) {
+        struct mock *mock = mock_new(script_in_two, NULL);
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+
+                assert_ok(get(client, false, &object));
+                objmapper_client_set_timeout(client, 1200000);
+                assert_ok(get(client, false, &object));
+                assert_body(object, "body");
+                objmapper_object_free(object);
+        }
+        mock_free(mock);
+}
+
 static void on_alarm(_unused_ int number) {
 }
 
@@ -574,6 +660,8 @@ int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         harness_add("/client-at-once/between", test_between);
         harness_add("/client-at-once/beside", test_beside);
+        harness_add("/client-at-once/in-two", test_in_two);
+        harness_add("/client-at-once/looks", test_looks);
         harness_add("/client-at-once/other", test_other);
         harness_add("/client-at-once/own-uri", test_own_uri);
         harness_add("/client-at-once/short", test_short);
