@@ -28,7 +28,18 @@ static_assert(offsetof(struct session, limits.pipeline_max) <= 3 * LINE_SIZE,
               "what a request touches is on three lines");
 
 static uint32_t epoll_mask(const struct session *session, uint32_t events) {
-        return events == EPOLLIN && session->hears_edges ? EPOLLIN | EPOLLRDHUP | EPOLLET : events;
+        return events == EPOLLIN && session->hears_edges ? EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET : events;
+}
+
+/* What ends a read before all is read: descriptors, and credentials that change, which a unit of the sockets may ask for. */
+static bool refuse_extras(int fd) {
+        static const int options[] = { SO_PASSRIGHTS, SO_PASSCRED, SO_PASSPIDFD };
+
+        for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+                if (setsockopt(fd, SOL_SOCKET, options[i], &(int){ 0 }, sizeof(int)) < 0)
+                        return false;
+
+        return true;
 }
 
 static void attach(struct mail *mail) {
@@ -37,8 +48,7 @@ static void attach(struct mail *mail) {
 
         session->input_usec = worker->now_usec = clock_usec(CLOCK_MONOTONIC);
         session->events = EPOLLIN;
-        session->refuses_fds = setsockopt(session->fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){ 0 }, sizeof(int)) ==
-                               0;
+        session->reads_whole = refuse_extras(session->fd);
         session->next = worker->sessions;
         if (session->next)
                 session->next->previous = session;
@@ -540,8 +550,8 @@ static void process_kept(struct session *session) {
         keep_input(session, session->input + n, session->input_size - n);
 }
 
-/* Where no descriptors come, which end a read, one that brings less than it could has brought all, and the socket is
- * watched otherwise. Those that were sent before it refused them have been read when it is empty. */
+/* A read that brings less than it could has brought all, and the socket is watched otherwise. What was sent before it refused
+ * what ends a read has been read when it is empty. */
 static void hear_edges(struct session *session) {
         uint8_t byte;
 
@@ -557,7 +567,7 @@ static inline ssize_t receive_bytes(struct session *session, uint8_t *to, size_t
         if (n < 0)
                 n = -errno;
         session->unread = n == (ssize_t) size || n == -EINTR;
-        if (session->refuses_fds && !session->hears_edges && n > 0)
+        if (session->reads_whole && !session->hears_edges && n > 0)
                 hear_edges(session);
         return n;
 }
@@ -741,6 +751,10 @@ void session_turn(struct session *session, uint32_t events) {
                         receive(session);
                 if (events & EPOLLRDHUP) /* nothing tells of the end again, behind what was read */
                         session->unread = true;
+                if (events & EPOLLPRI) { /* what is out of band ends a read, too */
+                        session->reads_whole = session->hears_edges = false;
+                        session->events = 0; /* to be watched otherwise */
+                }
         }
 
         if (session->closing && drop_broken(session))

@@ -43,8 +43,11 @@ enum output_wait {
         OUTPUT_WAIT_BODY, /* for a body to come from the disk */
 };
 
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76 /* of a socket, from Linux 6.5 on: whether each message tells who sent it */
+#endif
 #ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83 /* of a socket, from Linux 6.16 on: whether it takes descriptors */
+#define SO_PASSRIGHTS 83 /* ... from Linux 6.16 on: whether it takes descriptors */
 #endif
 
 struct session {
@@ -54,7 +57,7 @@ struct session {
         struct worker *worker;
         int fd;
         uint32_t events;  /* that epoll watches for */
-        bool refuses_fds; /* the kernel tells the peer so, who can't send any */
+        bool reads_whole; /* a read brings all that there is, but where more than it could */
         bool hears_edges; /* epoll tells of requests only when more of them come: it need not look at the socket twice for each */
         bool unread; /* something may be left in the socket that epoll told of */
 

@@ -3,8 +3,11 @@
 
 import os
 import random
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 
 import common
@@ -257,6 +260,48 @@ def test_queued_descriptors(_):
                             assert peer.receive().status == wire.ABSENT
     os.close(read_end)
     os.close(write_end)
+
+
+def test_out_of_band(_):
+    """What is in the stream without being of it ends a read, and keeps nothing behind it."""
+    for daemon in daemons():
+        with daemon:
+            daemon.start()
+            for _ in range(10):
+                with wire.Peer(daemon.publisher, depth=32) as peer:
+                    assert peer.is_alive()
+                    os.kill(daemon.process.pid, signal.SIGSTOP)
+                    for i in range(3):
+                        peer.send(wire.frame(wire.STAT, 100 + i, wire.uri("absent")))
+                        if i == 0:  # one after it would make it one of the stream's
+                            peer.socket.send(b"!", socket.MSG_OOB)
+                    os.kill(daemon.process.pid, signal.SIGCONT)
+                    for _ in range(3):
+                        assert peer.receive().status == wire.ABSENT
+
+
+def test_credentials(_):
+    """Who inherits a socket writes to it as well: where messages tell who sent them, each is read by itself."""
+    for daemon in daemons():
+        with daemon:
+            # As PassCredentials= of a socket's unit does it.
+            for fd in daemon.listeners:
+                with socket.socket(fileno=os.dup(fd)) as listener:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            daemon.start()
+            with wire.Peer(daemon.publisher, depth=32) as peer:
+                assert peer.is_alive()
+                os.kill(daemon.process.pid, signal.SIGSTOP)
+                for i in range(3):
+                    request = wire.frame(wire.STAT, 100 + i, wire.uri("absent"))
+                    if i % 2:
+                        subprocess.run([sys.executable, "-c", f"import os; os.write({peer.socket.fileno()}, {request!r})"],
+                                       check=True, pass_fds=[peer.socket.fileno()])
+                    else:
+                        peer.send(request)
+                os.kill(daemon.process.pid, signal.SIGCONT)
+                for _ in range(3):
+                    assert peer.receive().status == wire.ABSENT
 
 
 def test_last_words(_):
