@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fault.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "log.h"
 
 #define LINE_MAX_BYTES 4608 /* a path and what is said of it */
+#define WAIT_MSEC      1000 /* for room to say it */
 
 /* A signal's handler can be given nothing, and may only write what was prepared. */
 static struct {
@@ -36,7 +38,10 @@ static void on_bus_error(int number, siginfo_t *info, _unused_ void *context) {
         while (__atomic_exchange_n(&fault.is_met, true, __ATOMIC_RELAXED))
                 (void) pause();
 
-        if (is_dictionary(info))
+        /* Where nobody reads what is said, it is died of all the same. */
+        if (poll(&(struct pollfd){ .fd = STDERR_FILENO, .events = POLLOUT }, 1, WAIT_MSEC) == 0)
+                ;
+        else if (is_dictionary(info))
                 (void) !write(STDERR_FILENO, fault.line, fault.line_size);
         else
                 (void) !write(STDERR_FILENO, fault.other_line, fault.other_size);
