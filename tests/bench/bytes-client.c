@@ -22,8 +22,8 @@
 #define RECEIVE_SIZE ((size_t) 256 << 10)
 #define HEAD_MAX     4096
 #define FDS_MAX      253
-#define TRIES_MAX    30 /* as the library */
-#define LATE_MAX     8
+#define LOOK_NSEC    40000 /* as the library */
+#define LOST_NSEC    5000
 
 struct connection {
         int fd;
@@ -35,7 +35,7 @@ struct client {
         struct load *load;
         bool brings_fds, brings_pipe;
         bool moves;        /* on, by splice */
-        uint8_t n_late;    /* times not to look again: what was awaited did not come soon */
+        unsigned n_late;   /* times not to look again: it was in vain */
         char *requests;    /* all names, and so many more as the depth is */
         size_t *positions; /* where each begins */
         size_t head_size;  /* of a reply, what stands behind the body too */
@@ -169,20 +169,21 @@ static ssize_t move(struct client *client, struct connection *connection, bool w
         return n;
 }
 
-/* Whether to look again before it falls asleep: as the library's client, if it is to. */
-static bool comes_soon(struct client *client, unsigned *n_tries) {
+/* Whether to look again before it falls asleep: as the library's client does for one answer, if it is to. */
+static bool look_again(struct client *client, uint64_t *begun) {
         if (!client->load->patient)
                 return false;
-        if (*n_tries == 0 && client->n_late > 0) {
-                client->n_late--;
-                return false;
-        }
-        if (*n_tries == TRIES_MAX) {
-                client->n_late = LATE_MAX;
+        if (*begun == 0) {
+                if (client->n_late > 0) {
+                        client->n_late--;
+                        return false;
+                }
+                *begun = now_nsec();
+        } else if (now_nsec() > *begun + LOOK_NSEC) {
+                client->n_late = (unsigned) ((now_nsec() - *begun) / LOST_NSEC);
                 return false;
         }
 
-        ++*n_tries;
         (void) sched_yield();
         return true;
 }
@@ -210,12 +211,12 @@ static ssize_t receive_some(struct client *client, struct connection *connection
 static void receive(struct client *client, struct connection *connection) {
         struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
         uint64_t before = (connection->left + client->reply_size - 1) / client->reply_size, after;
-        unsigned n_tries = 0;
+        uint64_t begun = 0;
         ssize_t n;
 
         do
                 n = receive_some(client, connection, !client->load->patient);
-        while (n < 0 && errno == EAGAIN && comes_soon(client, &n_tries));
+        while (n < 0 && errno == EAGAIN && look_again(client, &begun));
         if (n < 0 && errno == EAGAIN) {
                 if (!client->moves)
                         (void) poll(&pollfd, 1, -1);
