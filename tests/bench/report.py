@@ -176,13 +176,15 @@ TITLES = (
 NOTES = """What keeps an aim from being reached, as far as it is known:
 
 - Large bodies (4): where the bare calls do not reach an aim either, the last column says so. At 1 MiB each get opens its
-  file, which nginx has open; the client is woken across processors, which takes as long as it does to move the bytes.
+  file, which nginx has open.
 - Two workers that open files (5) have one table of descriptors, of which one at a time takes or gives back a number; *What
   two workers share* has what follows.
 - The mixed load (6): three clients, two workers and the threads that put share two processors that have nothing to spare.
   *1,000 sessions of many kinds* has how long the workers were ready to run and did not: whoever is answered then is late.
   By the server a request's time begins when epoll tells of it: of those that it tells of together the last waits for the
-  others, which is most of the p50; that the worker lost the processor among them is most of the p99.9.
+  others, which is most of the p50; that the worker lost the processor among them is most of the p99.9. With a daemon that
+  has the processors before all others, told there too, both are microseconds: then one piece of a large body, which the
+  same thread sends, is more than five times a p50.
 """
 
 
