@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 #include "bytes.h"
 #include "client.h"
@@ -551,11 +551,10 @@ void connection_note_found(struct connection *connection, uint64_t begun_usec, u
  * is free then, and has gone to sleep again before the answer comes. */
 void connection_wait(const struct connection *connection, uint64_t usec) {
         struct pollfd pollfd = { .fd = connection->fd, .events = POLLIN };
-        uint8_t byte;
 
-        /* Whoever has given up all descriptors to come, by a limit of 0, is refused. */
+        /* Whoever has given up all descriptors to come, by a limit of 0, is refused, and has to look from time to time. */
         if (poll(&pollfd, 1, clock_wait_msec(usec)) < 0 && errno != EINTR)
-                (void) recv(connection->fd, &byte, 1, MSG_PEEK);
+                (void) usleep((useconds_t) MIN(usec, USEC_PER_MSEC));
 }
 
 /* As receive_once(), where nothing is there: looks again, and waits. */

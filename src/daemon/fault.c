@@ -39,12 +39,12 @@ static void on_bus_error(int number, siginfo_t *info, _unused_ void *context) {
                 (void) pause();
 
         /* Where nobody reads what is said, it is died of all the same. */
-        if (poll(&(struct pollfd){ .fd = STDERR_FILENO, .events = POLLOUT }, 1, WAIT_MSEC) == 0)
-                ;
-        else if (is_dictionary(info))
-                (void) !write(STDERR_FILENO, fault.line, fault.line_size);
-        else
-                (void) !write(STDERR_FILENO, fault.other_line, fault.other_size);
+        if (poll(&(struct pollfd){ .fd = STDERR_FILENO, .events = POLLOUT }, 1, WAIT_MSEC) > 0) {
+                if (is_dictionary(info))
+                        (void) !write(STDERR_FILENO, fault.line, fault.line_size);
+                else
+                        (void) !write(STDERR_FILENO, fault.other_line, fault.other_size);
+        }
 
         (void) signal(number, SIG_DFL);
         (void) raise(number); /* takes effect on return */
@@ -64,7 +64,7 @@ void fault_watch(const char *directory) {
                         "%sSIGBUS, and not in the store's dictionary: objmapperd can't go on.\n", prefix);
         fault.other_size = strlen(fault.other_line);
 
-        (void) sigemptyset(&action.sa_mask);
+        (void) sigfillset(&action.sa_mask); /* nothing cuts it short */
         (void) sigaction(SIGBUS, &action, NULL);
 }
 

@@ -753,7 +753,7 @@ void session_turn(struct session *session, uint32_t events) {
                         session->unread = true;
                 if (events & EPOLLPRI) { /* what is out of band ends a read, too */
                         session->reads_whole = session->hears_edges = false;
-                        session->events = 0; /* to be watched otherwise */
+                        session->events = UINT32_MAX; /* none that it is watched for: to be watched anew */
                 }
         }
 

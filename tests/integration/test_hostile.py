@@ -3,7 +3,6 @@
 
 import os
 import random
-import signal
 import socket
 import struct
 import subprocess
@@ -270,12 +269,12 @@ def test_out_of_band(_):
             for _ in range(10):
                 with wire.Peer(daemon.publisher, depth=32) as peer:
                     assert peer.is_alive()
-                    os.kill(daemon.process.pid, signal.SIGSTOP)
+                    daemon.pause()
                     for i in range(3):
                         peer.send(wire.frame(wire.STAT, 100 + i, wire.uri("absent")))
                         if i == 0:  # one after it would make it one of the stream's
                             peer.socket.send(b"!", socket.MSG_OOB)
-                    os.kill(daemon.process.pid, signal.SIGCONT)
+                    daemon.resume()
                     for _ in range(3):
                         assert peer.receive().status == wire.ABSENT
 
@@ -291,7 +290,7 @@ def test_credentials(_):
             daemon.start()
             with wire.Peer(daemon.publisher, depth=32) as peer:
                 assert peer.is_alive()
-                os.kill(daemon.process.pid, signal.SIGSTOP)
+                daemon.pause()
                 for i in range(3):
                     request = wire.frame(wire.STAT, 100 + i, wire.uri("absent"))
                     if i % 2:
@@ -299,7 +298,7 @@ def test_credentials(_):
                                        check=True, pass_fds=[peer.socket.fileno()])
                     else:
                         peer.send(request)
-                os.kill(daemon.process.pid, signal.SIGCONT)
+                daemon.resume()
                 for _ in range(3):
                     assert peer.receive().status == wire.ABSENT
 

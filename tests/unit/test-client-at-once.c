@@ -435,9 +435,9 @@ static void script_in_two(struct mock *mock) {
         mock_greet(mock);
         mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
         n = encode_copy(p, sizeof(p), mock_skip(mock, PROTO_GET), "body");
-        g_usleep(700000);
+        g_usleep(1600000);
         mock_send_raw(mock, p, n - 2);
-        g_usleep(700000);
+        g_usleep(1600000);
         mock_send_raw(mock, p + n - 2, 2);
         g_assert_true(mock_at_end(mock));
 }
@@ -450,8 +450,45 @@ static void test_in_two(void) {
                 objmapper_object *object = NULL;
 
                 assert_ok(get(client, false, &object));
-                objmapper_client_set_timeout(client, 1200000);
+                objmapper_client_set_timeout(client, 3000000);
                 assert_ok(get(client, false, &object));
+                assert_body(object, "body");
+                objmapper_object_free(object);
+        }
+        mock_free(mock);
+}
+
+static void script_later(struct mock *mock) {
+        mock_greet(mock);
+        mock_reply_copy(mock, mock_skip(mock, PROTO_GET), "first");
+        for (unsigned i = 0; i < 2; i++) {
+                uint64_t id = mock_skip(mock, PROTO_GET);
+
+                g_usleep(50000);
+                mock_reply_copy(mock, id, "body");
+        }
+        g_assert_true(mock_at_end(mock));
+}
+
+/* Who may open no descriptor any more can't poll(), and sleeps all the same. */
+static void test_no_more_fds(void) {
+        struct mock *mock = mock_new(script_later, NULL);
+        struct rlimit before, none;
+
+        {
+                _cleanup_client_ objmapper_client *client = connect_to(mock);
+                objmapper_object *object = NULL;
+                long slept;
+
+                assert_ok(get(client, false, &object));
+                g_assert_no_errno(getrlimit(RLIMIT_NOFILE, &before));
+                none = (struct rlimit){ 0, before.rlim_max };
+                g_assert_no_errno(setrlimit(RLIMIT_NOFILE, &none));
+                slept = times_slept();
+                assert_ok(get(client, false, &object));
+                assert_ok(get(client, true, &object));
+                g_assert_cmpint(times_slept() - slept, >=, 10);
+                g_assert_no_errno(setrlimit(RLIMIT_NOFILE, &before));
                 assert_body(object, "body");
                 objmapper_object_free(object);
         }
@@ -662,6 +699,7 @@ int main(int argc, char *argv[]) {
         harness_add("/client-at-once/beside", test_beside);
         harness_add("/client-at-once/in-two", test_in_two);
         harness_add("/client-at-once/looks", test_looks);
+        harness_add("/client-at-once/no-more-fds", test_no_more_fds);
         harness_add("/client-at-once/other", test_other);
         harness_add("/client-at-once/own-uri", test_own_uri);
         harness_add("/client-at-once/short", test_short);
