@@ -106,11 +106,12 @@ void overlay_add(struct overlay *overlay, struct overlay_put *put) {
         struct overlay_put **bucket = bucket_of(overlay, put->hash);
         pthread_mutex_t *mutex = mutex_of(overlay, put->hash);
 
+        /* Before: whoever looked when there was another one may find it at once, and must not find none the next time. */
+        (void) __atomic_add_fetch(&overlay->n_puts, 1, __ATOMIC_RELEASE);
         (void) pthread_mutex_lock(mutex);
         put->next = *bucket;
         __atomic_store_n(bucket, put, __ATOMIC_RELEASE);
         (void) pthread_mutex_unlock(mutex);
-        (void) __atomic_add_fetch(&overlay->n_puts, 1, __ATOMIC_RELEASE);
 }
 
 void overlay_drop(struct overlay *overlay, struct overlay_put *put) {
