@@ -37,7 +37,8 @@ static bool is_small(const objmapper_client *client, const struct connection *co
         return client->mode != OP_SPLICE && !connection->after_large;
 }
 
-static ssize_t receive(struct quick_get *get) {
+static ssize_t receive(void *userdata) {
+        struct quick_get *get = userdata;
         struct connection *connection = get->connection;
         bool takes_fds = get->client->mode == OP_FDPASS || get->client->mode == OP_AUTO;
 
@@ -45,27 +46,22 @@ static ssize_t receive(struct quick_get *get) {
                                takes_fds ? &get->fds : NULL);
 }
 
-static void wait_for_answer(struct quick_get *get) {
-        uint64_t timeout_usec = get->client->timeout_usec, took = 0;
-
-        if (get->waited_usec > 0)
-                took = clock_usec(CLOCK_MONOTONIC) - get->waited_usec;
-        else if (timeout_usec > 0)
-                get->waited_usec = clock_usec(CLOCK_MONOTONIC);
-        connection_wait(get->connection,
-                        timeout_usec > 0 ? timeout_usec - MIN(timeout_usec, took) : UINT64_MAX);
-        get->received = receive(get);
-}
-
 static void receive_answer(struct quick_get *get) {
-        do
-                get->received = receive(get);
-        while (get->received == -EAGAIN && connection_look_again(get->connection, &get->waited_usec));
+        uint64_t wait_usec = get->client->timeout_usec > 0 ? get->client->timeout_usec : UINT64_MAX;
 
-        if (get->received == -EAGAIN)
-                wait_for_answer(get);
-        else if (get->waited_usec > 0)
-                connection_note_found(get->connection, get->waited_usec, clock_usec(CLOCK_MONOTONIC));
+        get->received = receive(get);
+        if (get->received != -EAGAIN)
+                return;
+
+        get->received = connection_look(get->connection, receive, get, &get->waited_usec);
+        if (get->received != -EAGAIN)
+                return;
+
+        wait_usec = connection_left(wait_usec, get->waited_usec);
+        if (get->waited_usec == 0 && wait_usec < UINT64_MAX)
+                get->waited_usec = clock_usec(CLOCK_MONOTONIC);
+        connection_wait(get->connection, wait_usec);
+        get->received = receive(get);
 }
 
 /* What was received is the answer, all of it, and nothing else. */

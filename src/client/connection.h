@@ -2,7 +2,7 @@
 #pragma once
 
 /* One socket to the daemon and the calls on it: it is opened when a call waits, greeted, and opened again when
- * it was lost. Nothing here waits. */
+ * it was lost. Nothing waits here, but where it says so. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,8 @@
 #include "protocol.h"
 
 #define CONNECTION_INPUT_SIZE ((size_t) 2 * PROTO_HEAD_MAX) /* bytes: the largest head fits */
-#define CONNECTION_DEPTH_MAX  1024 /* requests in flight, whatever the daemon offers */
+#define CONNECTION_WAIT_USEC  (1 * USEC_PER_SEC) /* that splice() waits for a body that it moves, at most */
+#define CONNECTION_DEPTH_MAX  1024               /* requests in flight, whatever the daemon offers */
 
 enum connection_state {
         CONNECTION_CLOSED,
@@ -140,14 +141,16 @@ bool connection_is_idle(const struct connection *connection);
  * more than 0 only where connection_can_wait(). */
 void connection_receive(struct connection *connection, uint64_t wait_usec);
 bool connection_can_wait(const struct connection *connection);
-/* Where nothing is there, whether to look again before connection_wait(). The daemon has the processor first if it wants
- * it, and then what is awaited is often there: to go to sleep, and be woken, costs both of them more than it takes to come.
- * Where that was in vain, or somebody else took the processor, it is not tried again until as much time is made good.
- * begun_usec: 0 at first, then CLOCK_MONOTONIC of the first time. */
-bool connection_look_again(struct connection *connection, uint64_t *begun_usec);
-/* It was found, now. begun_usec: 0, where it was not looked for again. */
-void connection_note_found(struct connection *connection, uint64_t begun_usec, uint64_t now_usec);
-#define CONNECTION_WAIT_USEC (1 * USEC_PER_SEC)
+/* Where receive() said that nothing is there, calls it some times again before connection_wait(). The daemon has the
+ * processor first if it wants it, and then what is awaited is often there: to go to sleep, and be woken, costs both of them
+ * more than it takes to come. Where that was in vain, or somebody else took the processor, it is not tried again until as
+ * much time is made good. Returns what receive() did; *ret_begun_usec: since when, by CLOCK_MONOTONIC; 0: it was not. */
+ssize_t connection_look(struct connection *connection,
+                        ssize_t (*receive)(void *userdata),
+                        void *userdata,
+                        uint64_t *ret_begun_usec);
+/* What is left of a wait that has begun then; 0: it has not. */
+uint64_t connection_left(uint64_t wait_usec, uint64_t begun_usec);
 /* Waits for up to usec (UINT64_MAX: for ever) until something has come, or a signal. */
 void connection_wait(const struct connection *connection, uint64_t usec);
 /* Takes what somebody else received: size bytes at the input's beginning, and descriptors. */

@@ -528,7 +528,7 @@ static bool is_late(struct connection *connection, uint64_t begun_usec, uint64_t
         return true;
 }
 
-bool connection_look_again(struct connection *connection, uint64_t *begun_usec) {
+static bool look_again(struct connection *connection, uint64_t *begun_usec) {
         if (*begun_usec == 0) {
                 if (connection->n_late > 0) {
                         connection->n_late--;
@@ -542,9 +542,27 @@ bool connection_look_again(struct connection *connection, uint64_t *begun_usec) 
         return true;
 }
 
-void connection_note_found(struct connection *connection, uint64_t begun_usec, uint64_t now_usec) {
-        if (begun_usec > 0)
-                (void) is_late(connection, begun_usec, now_usec);
+ssize_t connection_look(struct connection *connection,
+                        ssize_t (*receive)(void *userdata),
+                        void *userdata,
+                        uint64_t *ret_begun_usec) {
+        uint64_t begun_usec = 0;
+        ssize_t n = -EAGAIN;
+
+        while (n == -EAGAIN && look_again(connection, &begun_usec))
+                n = receive(userdata);
+        if (n != -EAGAIN)
+                (void) is_late(connection, begun_usec, clock_usec(CLOCK_MONOTONIC));
+
+        *ret_begun_usec = begun_usec;
+        return n;
+}
+
+uint64_t connection_left(uint64_t wait_usec, uint64_t begun_usec) {
+        if (begun_usec == 0 || wait_usec == UINT64_MAX)
+                return wait_usec;
+
+        return wait_usec - MIN(wait_usec, clock_usec(CLOCK_MONOTONIC) - begun_usec);
 }
 
 /* Not in a recv() that blocks: that is woken when the daemon takes the request from its socket, too, as a place to write to
@@ -557,23 +575,21 @@ void connection_wait(const struct connection *connection, uint64_t usec) {
                 (void) usleep((useconds_t) MIN(usec, USEC_PER_MSEC));
 }
 
+static ssize_t receive_now(void *userdata) {
+        return receive_once(userdata, false);
+}
+
 /* As receive_once(), where nothing is there: looks again, and waits. */
 static ssize_t await(struct connection *connection, uint64_t wait_usec) {
-        uint64_t begun_usec = 0;
-        ssize_t n = -EAGAIN;
+        uint64_t begun_usec;
 
-        while (n == -EAGAIN && awaits_one(connection) && connection_look_again(connection, &begun_usec))
-                n = receive_once(connection, false);
-        if (begun_usec > 0) {
-                uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
+        if (awaits_one(connection)) {
+                ssize_t n = connection_look(connection, receive_now, connection, &begun_usec);
 
                 if (n != -EAGAIN)
-                        connection_note_found(connection, begun_usec, now_usec);
-                else if (wait_usec < UINT64_MAX)
-                        wait_usec -= MIN(wait_usec, now_usec - begun_usec);
+                        return n;
+                wait_usec = connection_left(wait_usec, begun_usec);
         }
-        if (n != -EAGAIN || wait_usec == 0)
-                return n;
 
         if (may_splice(connection) && connection->may_wait && wait_usec >= CONNECTION_WAIT_USEC)
                 return receive_once(connection, true);

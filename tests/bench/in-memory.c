@@ -5,22 +5,21 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "syscall-arguments.h"
 
 __attribute__((visibility("default"))) long syscall(long number, ...) {
         static long (*next)(long, ...); /* as the first thread finds it, so do all */
-        long a[6];
+        long a[SYSCALL_ARGUMENTS];
         va_list list;
 
         va_start(list, number);
-        for (unsigned i = 0; i < 6; i++)
-                a[i] = va_arg(list, long);
+        take_arguments(a, list);
         va_end(list);
 
         if (number == SYS_openat2)

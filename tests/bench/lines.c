@@ -19,7 +19,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +29,8 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "syscall-arguments.h"
 
 #define PUBLIC      __attribute__((visibility("default")))
 #define LINE_SIZE   64
@@ -319,12 +320,11 @@ PUBLIC int epoll_wait(int fd, struct epoll_event *events, int n_max, int timeout
 }
 
 PUBLIC long syscall(long number, ...) {
-        long a[6];
+        long a[SYSCALL_ARGUMENTS];
         va_list list;
 
         va_start(list, number);
-        for (size_t i = 0; i < 6; i++)
-                a[i] = va_arg(list, long);
+        take_arguments(a, list);
         va_end(list);
 
         if (number == SYS_openat2 && real()->no_openat2) {

@@ -261,26 +261,41 @@ def test_queued_descriptors(_):
     os.close(write_end)
 
 
+def check_all_read(daemon, send):
+    """Three requests come while the daemon can't look, each sent by send(peer, i, request): all are answered."""
+    with wire.Peer(daemon.publisher, depth=32) as peer:
+        assert peer.is_alive()
+        daemon.pause()
+        for i in range(3):
+            send(peer, i, wire.frame(wire.STAT, 100 + i, wire.uri("absent")))
+        daemon.resume()
+        for _ in range(3):
+            assert peer.receive().status == wire.ABSENT
+
+
 def test_out_of_band(_):
     """What is in the stream without being of it ends a read, and keeps nothing behind it."""
+    def send(peer, i, request):
+        peer.send(request)
+        if i == 0:  # one after it would make it one of the stream's
+            peer.socket.send(b"!", socket.MSG_OOB)
+
     for daemon in daemons():
         with daemon:
             daemon.start()
             for _ in range(10):
-                with wire.Peer(daemon.publisher, depth=32) as peer:
-                    assert peer.is_alive()
-                    daemon.pause()
-                    for i in range(3):
-                        peer.send(wire.frame(wire.STAT, 100 + i, wire.uri("absent")))
-                        if i == 0:  # one after it would make it one of the stream's
-                            peer.socket.send(b"!", socket.MSG_OOB)
-                    daemon.resume()
-                    for _ in range(3):
-                        assert peer.receive().status == wire.ABSENT
+                check_all_read(daemon, send)
 
 
 def test_credentials(_):
     """Who inherits a socket writes to it as well: where messages tell who sent them, each is read by itself."""
+    def send(peer, i, request):
+        fd = peer.socket.fileno()
+        if i % 2 == 0:
+            peer.send(request)
+        else:
+            subprocess.run([sys.executable, "-c", f"import os; os.write({fd}, {request!r})"], check=True, pass_fds=[fd])
+
     for daemon in daemons():
         with daemon:
             # As PassCredentials= of a socket's unit does it.
@@ -288,19 +303,7 @@ def test_credentials(_):
                 with socket.socket(fileno=os.dup(fd)) as listener:
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             daemon.start()
-            with wire.Peer(daemon.publisher, depth=32) as peer:
-                assert peer.is_alive()
-                daemon.pause()
-                for i in range(3):
-                    request = wire.frame(wire.STAT, 100 + i, wire.uri("absent"))
-                    if i % 2:
-                        subprocess.run([sys.executable, "-c", f"import os; os.write({peer.socket.fileno()}, {request!r})"],
-                                       check=True, pass_fds=[peer.socket.fileno()])
-                    else:
-                        peer.send(request)
-                daemon.resume()
-                for _ in range(3):
-                    assert peer.receive().status == wire.ABSENT
+            check_all_read(daemon, send)
 
 
 def test_last_words(_):
