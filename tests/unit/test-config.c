@@ -4,7 +4,6 @@
 
 #include <string.h>
 #include <syslog.h>
-#include <syslog.h>
 
 #include "config-harness.h"
 #include "harness.h"
