@@ -42,8 +42,8 @@ static ssize_t receive(void *userdata) {
         struct connection *connection = get->connection;
         bool takes_fds = get->client->mode == OP_FDPASS || get->client->mode == OP_AUTO;
 
-        return fdpass_read_now(connection->fd, connection->input, CONNECTION_INPUT_SIZE,
-                               takes_fds ? &get->fds : NULL);
+        return fdpass_read(connection->fd, connection->input, CONNECTION_INPUT_SIZE,
+                           takes_fds ? &get->fds : NULL);
 }
 
 static void receive_answer(struct quick_get *get) {

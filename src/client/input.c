@@ -428,11 +428,10 @@ static ssize_t read_socket(struct connection *connection) {
                 room = download_room(download, &to);
 
         if (room > 0)
-                n = fdpass_read_now(connection->fd, to, (size_t) MIN((uint64_t) room, download->left),
-                                    ret_fds);
+                n = fdpass_read(connection->fd, to, (size_t) MIN((uint64_t) room, download->left), ret_fds);
         else
-                n = fdpass_read_now(connection->fd, connection->input + connection->input_end,
-                                    wanted_input(connection), ret_fds);
+                n = fdpass_read(connection->fd, connection->input + connection->input_end,
+                                wanted_input(connection), ret_fds);
         if (n <= 0)
                 return n;
 

@@ -147,32 +147,24 @@ ssize_t fdpass_write_bytes(int socket, const void *bytes, size_t size) {
         }
 }
 
-static ssize_t read_some(int socket, void *buffer, size_t size, int flags, struct fdpass_fds *ret_fds) {
+ssize_t fdpass_read(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds) {
         struct iovec iov = { .iov_base = buffer, .iov_len = size };
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
         ssize_t n;
 
         if (!ret_fds) { /* recv() is faster */
                 do
-                        n = recv(socket, buffer, size, flags);
+                        n = recv(socket, buffer, size, MSG_DONTWAIT);
                 while (n < 0 && errno == EINTR);
                 return n < 0 ? -errno : n;
         }
 
-        n = receive_once(socket, &message, flags, ret_fds);
+        n = receive_once(socket, &message, MSG_DONTWAIT, ret_fds);
         /* An empty packet of a seqpacket socket can bring descriptors, and looks like the end. */
         if (n <= 0)
                 fdpass_fds_close(ret_fds);
 
         return n;
-}
-
-ssize_t fdpass_read(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds) {
-        return read_some(socket, buffer, size, 0, ret_fds);
-}
-
-ssize_t fdpass_read_now(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds) {
-        return read_some(socket, buffer, size, MSG_DONTWAIT, ret_fds);
 }
 
 /* Waits until more of a message that was begun can be sent or received; the socket's own time-out, when it

@@ -51,11 +51,10 @@ ssize_t fdpass_write_bytes(int socket, const void *bytes, size_t size);
  * most one fdpass_write()'s descriptors come with one call. Every control message is taken apart: descriptors
  * beyond FDPASS_MAX_FDS and control messages of other kinds are dropped, what they open is closed. ret_fds
  * NULL: no descriptor is received at all; the kernel drops what was sent, and none of it is opened here.
- * Returns the bytes read, 0 at the end of the stream, -EAGAIN, or another errno of recvmsg(2), negative; in
- * the last three cases ret_fds is empty. */
+ * It never waits, whether the socket is non-blocking or not. Returns the bytes read, 0 at the end of the
+ * stream, -EAGAIN when nothing is there, or another errno of recvmsg(2), negative; in the last three cases
+ * ret_fds is empty. */
 ssize_t fdpass_read(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds);
-/* The same, but -EAGAIN where a socket that is not non-blocking would have to be waited for. */
-ssize_t fdpass_read_now(int socket, void *buffer, size_t size, struct fdpass_fds *ret_fds);
 
 /* Sends one whole message. to: the destination of an unconnected datagram socket, or NULL for a connected
  * one. data may be NULL when size is 0. A stream socket that fills up after the first byte is waited for,
