@@ -17,6 +17,7 @@ import time
 
 from nginx import TOP, Nginx, need_nginx, tls_client  # puts tests/lib and tests/integration on the path too
 from client import Unix
+from load import Load
 from origin import Origin
 
 import tap
@@ -415,46 +416,6 @@ def test_clients_that_leave():
 
 
 # ---- life ----
-
-class Load:
-    """with Load(nginx, answers, clients): … asks all the time; failed tells what was wrong.
-
-    answers: what may come, by path."""
-
-    def __init__(self, nginx, answers, clients=8):
-        self.nginx, self.answers = nginx, answers
-        self.failed, self.done, self.ended = [], 0, threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(clients)]
-
-    def run(self, seed):
-        paths = list(self.answers)
-        turn = seed
-        while not self.ended.is_set():
-            path = paths[turn % len(paths)]
-            turn += 1
-            try:
-                answer = self.nginx.get(path)
-            except OSError as error:
-                self.failed.append(repr(error))
-                continue
-            if answer.status != 200 or answer.body not in self.answers[path]:
-                self.failed.append(f"{path}: {answer}")
-            self.done += 1
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        for thread in self.threads:
-            thread.join()
-
-    def wait(self, more):
-        goal = self.done + more
-        wait_until(lambda: self.done >= goal, f"{more} more answers")
-
 
 def test_pool():
     """Many requests travel on few connections, and several are used when they are many."""

@@ -10,11 +10,11 @@ import json
 import os
 import re
 import signal
-import threading
 import time
 
 from varnish import TOP, Varnish, need_varnish  # puts tests/lib and tests/integration on the path too
 from client import Unix
+from load import Load
 from origin import Origin
 
 import tap
@@ -424,29 +424,15 @@ def test_daemon_restarts_under_load():
     more = "sub vcl_recv { return (pass); }"
     with served(more, arguments=", timeout=20s") as (daemon, varnish):
         put(daemon, "/x", LARGE)
-        ended, failures, done = threading.Event(), [], []
-
-        def load():
-            while not ended.is_set():
-                answer = varnish.get("/x")
-                done.append(1)
-                if answer.status != 200 or answer.body != LARGE:
-                    failures.append(answer)
-
-        threads = [threading.Thread(target=load) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for i in range(5):
-            wait_until(lambda n=len(done): len(done) > n + 20, "requests are answered")
-            if i % 2:
-                daemon.kill()
-                daemon.start()
-            else:
-                daemon.restart()
-        ended.set()
-        for thread in threads:
-            thread.join()
-        assert not failures, (len(failures), failures[0], varnish.shown()[-3000:])
+        with Load(varnish, {"/x": [LARGE]}, clients=4) as load:
+            for i in range(5):
+                load.wait(20)
+                if i % 2:
+                    daemon.kill()
+                    daemon.start()
+                else:
+                    daemon.restart()
+        assert not load.failed, (len(load.failed), load.failed[0], varnish.shown()[-3000:])
 
 
 def test_daemon_hangs():
@@ -492,31 +478,20 @@ def test_aborted_clients():
 def test_reloads():
     """Stores come and go with their VCLs, under load, without leaving anything behind."""
     with Origin() as origin, served(origin=origin) as (daemon, varnish):
-        for i in range(20):
-            put(daemon, f"/{i}", bytes_of(30000, i))
+        bodies = {f"/{i}": [bytes_of(30000, i)] for i in range(20)}
+        for path, body in bodies.items():
+            put(daemon, path, body[0])
         wait_until(lambda: varnish.get("/0").status == 200, "it serves")
-        ended, failures = threading.Event(), []
-
-        def load():
-            while not ended.is_set():
-                for i in range(20):
-                    answer = varnish.get(f"/{i}")
-                    if answer.status != 200 or answer.body != bytes_of(30000, i):
-                        failures.append(answer)
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        name = "boot"
-        before = None
-        for _ in range(8):
-            new = varnish.load(vcl_of(daemon, origin=origin))
-            varnish.adm("ban", "req.url", "~", ".")
-            varnish.adm("vcl.discard", name)
-            name = new
-            before = before or varnish.fds()
-        ended.set()
-        thread.join()
-        assert not failures, failures[0]
+        with Load(varnish, bodies, clients=1) as load:
+            name = "boot"
+            before = None
+            for _ in range(8):
+                new = varnish.load(vcl_of(daemon, origin=origin))
+                varnish.adm("ban", "req.url", "~", ".")
+                varnish.adm("vcl.discard", name)
+                name = new
+                before = before or varnish.fds()
+        assert not load.failed, load.failed[0]
         # A worker that idles holds on to the VCL that it used last, with its store.
         wait_until(lambda: varnish.get("/0") and varnish.fds() <= before + 10, "descriptors are closed")
 

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import pathlib
-import random
 import re
 import signal
 import socket
@@ -18,6 +17,7 @@ import time
 
 from varnish import Varnish, need_varnish  # puts tests/lib and tests/integration on the path too
 from client import Unix
+from load import Load
 from origin import Origin
 
 import tap
@@ -68,6 +68,7 @@ def wait_stored(daemon, path, body):
 
 
 def uris(daemon, prefix=""):
+    """Those of objects that are on the disk: what was put later is listed later."""
     return daemon.ctl("ls", prefix).stdout.decode().split("\n")[:-1]
 
 
@@ -324,6 +325,7 @@ def test_not_stored():
             assert varnish.get(path, **fields).status in (200, 204), path
         assert varnish.ask("POST", "/posted", {}, b"x").status == 200
         wait_until(lambda: holdings(varnish)["stored"] == 2, "the others are stored")
+        wait_until(lambda: len(uris(daemon)) == 2, "they are on the disk")
         assert sorted(uris(daemon)) == [HOST + "/after", HOST + "/public"], uris(daemon)
         assert holdings(varnish)["failed"] == 0
         assert "not stored, as it sets a cookie" in varnish.shown()
@@ -455,35 +457,19 @@ def test_daemon_dies_in_the_middle():
 def test_daemon_restarts_under_load():
     """No response fails, and none is wrong."""
     with kept(arguments=", timeout=20s") as (origin, daemon, varnish):
-        bodies = [bytes_of(1000 + 20000 * i, i) for i in range(20)]
-        for i, body in enumerate(bodies):
-            origin.serve[f"/{i}"] = (200, [CACHED], body)
-        ended, failures, done = threading.Event(), [], []
-
-        def load(seed):
-            random_ = random.Random(seed)
-            while not ended.is_set():
-                i = random_.randrange(20)
-                answer = varnish.get(f"/{i}")
-                done.append(1)
-                if answer.status != 200 or answer.body != bodies[i]:
-                    failures.append(answer)
-
-        threads = [threading.Thread(target=load, args=(i,)) for i in range(4)]
-        for thread in threads:
-            thread.start()
-        for i in range(6):
-            wait_until(lambda n=len(done): len(done) > n + 20, "requests are answered")
-            varnish.adm("ban", "req.url", "~", ".")
-            if i % 2:
-                daemon.kill()
-                daemon.start()
-            else:
-                daemon.restart()
-        ended.set()
-        for thread in threads:
-            thread.join()
-        assert not failures, (len(failures), failures[0], varnish.shown()[-3000:])
+        bodies = {f"/{i}": [bytes_of(1000 + 20000 * i, i)] for i in range(20)}
+        for path, body in bodies.items():
+            origin.serve[path] = (200, [CACHED], body[0])
+        with Load(varnish, bodies, clients=4) as load:
+            for i in range(6):
+                load.wait(20)
+                varnish.adm("ban", "req.url", "~", ".")
+                if i % 2:
+                    daemon.kill()
+                    daemon.start()
+                else:
+                    daemon.restart()
+        assert not load.failed, (len(load.failed), load.failed[0], varnish.shown()[-3000:])
 
 
 def test_daemon_hangs():
@@ -577,7 +563,7 @@ def test_daemon_hangs_at_the_end():
                 assert varnish.get("/x", accept_language="de").body == SMALL
                 wait_until(lambda: holdings(varnish)["stored"] + holdings(varnish)["failed"] == 1, "it is over")
                 assert holdings(varnish)["stored"] == 1, varnish.shown()[-3000:]
-                assert len(uris(daemon)) == 2 and HOST + "/x" in uris(daemon), uris(daemon)
+                wait_until(lambda: len(uris(daemon)) == 2 and HOST + "/x" in uris(daemon), "both are on the disk")
                 assert relay.requests == 2
         finally:
             relay.close()

@@ -32,6 +32,30 @@ static int put_number(struct shelf *shelf, const char *prefix, unsigned number, 
         return put_seeded(shelf, uri, number, size, NULL);
 }
 
+/* Answered as soon as gets find it. */
+static int put_visible(struct shelf *shelf, const char *prefix, unsigned number, size_t size) {
+        g_autofree uint8_t *bytes = make_bytes(number, size);
+        g_autofree char *uri = g_strdup_printf("%s%u", prefix, number);
+        struct storage_change change = {
+                .kind = STORAGE_PUT,
+                .uri = uri,
+                .uri_size = strlen(uri),
+                .visible = true,
+        };
+        int r;
+
+        assert_ok(storage_upload_new(shelf->storage, size, &change.upload));
+        assert_ok(storage_upload_write(change.upload, bytes, size));
+        assert_ok(storage_upload_finish(change.upload));
+        r = storage_change_wait(shelf->storage, &change);
+        storage_upload_free(change.upload);
+        return r;
+}
+
+static void wait_for_all(struct shelf *shelf) {
+        (void) storage_remove(shelf->storage, "other", 5); /* comes after all before it */
+}
+
 static bool is_there(struct shelf *shelf, const char *uri) {
         return storage_get_info(shelf->storage, uri, strlen(uri), NULL, NULL, NULL) >= 0;
 }
@@ -343,17 +367,8 @@ static void test_pinned_purged(void) {
         full_init(&shelf, 0, 0, true);
         shelf.hooks.before_commit = hold;
         shelf_open(&shelf);
-        for (unsigned i = 0; i < N; i++) {
-                struct storage_change visible = { .kind = STORAGE_PUT, .visible = true };
-                g_autofree char *uri = g_strdup_printf("p/%u", i);
-
-                visible.uri = uri;
-                visible.uri_size = strlen(uri);
-                assert_ok(storage_upload_new(shelf.storage, 0, &visible.upload));
-                assert_ok(storage_upload_finish(visible.upload));
-                assert_ok(storage_change_wait(shelf.storage, &visible));
-                storage_upload_free(visible.upload);
-        }
+        for (unsigned i = 0; i < N; i++)
+                assert_ok(put_visible(&shelf, "p/", i, 0));
         assert_ok(put_seeded(&shelf, "p/last", 1, 100, NULL));
         assert_ok(change(&shelf, STORAGE_PIN, "p/last", NULL));
 
@@ -394,17 +409,8 @@ static void test_planned_purged(void) {
         };
         shelf.config.limits.n_namespaces = 1;
         shelf_open(&shelf);
-        for (unsigned i = 0; i < N; i++) {
-                struct storage_change visible = { .kind = STORAGE_PUT, .visible = true };
-                g_autofree char *uri = g_strdup_printf("p/%u", i);
-
-                visible.uri = uri;
-                visible.uri_size = strlen(uri);
-                assert_ok(storage_upload_new(shelf.storage, 0, &visible.upload));
-                assert_ok(storage_upload_finish(visible.upload));
-                assert_ok(storage_change_wait(shelf.storage, &visible));
-                storage_upload_free(visible.upload);
-        }
+        for (unsigned i = 0; i < N; i++)
+                assert_ok(put_visible(&shelf, "p/", i, 0));
         assert_ok(put_number(&shelf, "q/", 0, 1));
         assert_ok(put_seeded(&shelf, "p/last", 1, 100, NULL));
 
@@ -469,22 +475,13 @@ static void test_visible(void) {
                 full_init(&shelf, FULL, 0, evict);
                 shelf_open(&shelf);
                 for (unsigned j = 0; j < 40; j++) {
-                        g_autofree uint8_t *bytes = make_bytes(j, 5 * KB);
-                        char uri[16];
-                        struct storage_change visible = { .kind = STORAGE_PUT, .uri = uri, .visible = true };
+                        bool has_room = j < 20 || evict;
 
-                        (void) snprintf(uri, sizeof(uri), "u/%u", j);
-                        visible.uri_size = strlen(uri);
-                        assert_ok(storage_upload_new(shelf.storage, 5 * KB, &visible.upload));
-                        assert_ok(storage_upload_write(visible.upload, bytes, 5 * KB));
-                        assert_ok(storage_upload_finish(visible.upload));
-                        assert_errno(storage_change_wait(shelf.storage, &visible),
-                                     j < 20 || evict ? 0 : -ENOSPC);
-                        storage_upload_free(visible.upload);
-                        g_assert_true(is_there(&shelf, uri) == (j < 20 || evict));
+                        assert_errno(put_visible(&shelf, "u/", j, 5 * KB), has_room ? 0 : -ENOSPC);
+                        g_assert_true(is_number_there(&shelf, "u/", j) == has_room);
                         g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
                 }
-                (void) storage_remove(shelf.storage, "other", 5); /* waits for those before it */
+                wait_for_all(&shelf);
                 g_assert_cmpuint(shelf_stats(&shelf).puts_lost, ==, 0);
                 g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
                 shelf_destroy(&shelf);
@@ -496,25 +493,6 @@ static unsigned n_failing;
 
 static int fail_commit(_unused_ void *userdata) {
         return n_failing > 0 && n_failing-- > 0 ? -ENOSPC : 0;
-}
-
-static int put_visible(struct shelf *shelf, const char *uri, size_t size) {
-        g_autofree uint8_t *bytes = make_bytes(1, size);
-        struct storage_change visible = {
-                .kind = STORAGE_PUT,
-                .uri = uri,
-                .uri_size = strlen(uri),
-                .visible = true,
-        };
-        int r;
-
-        assert_ok(storage_upload_new(shelf->storage, size, &visible.upload));
-        assert_ok(storage_upload_write(visible.upload, bytes, size));
-        assert_ok(storage_upload_finish(visible.upload));
-        r = storage_change_wait(shelf->storage, &visible);
-        storage_upload_free(visible.upload);
-        (void) storage_remove(shelf->storage, "other", 5); /* waits for those before it */
-        return r;
 }
 
 /* Where room can't be made, or was made in vain, a visible put is not shown. */
@@ -536,7 +514,8 @@ static void test_visible_fails(void) {
         g_assert_cmpuint(shelf_stats(&shelf).bytes, ==, FULL);
 
         n_failing = 1; /* what was to go stays */
-        assert_errno(put_visible(&shelf, "u/new", 5 * KB), -ENOSPC);
+        assert_errno(put_visible(&shelf, "u/", 20, 5 * KB), -ENOSPC);
+        wait_for_all(&shelf);
         g_assert_cmpuint(shelf_stats(&shelf).bytes, ==, FULL);
         g_assert_cmpuint(shelf_stats(&shelf).puts_visible, ==, 0);
 
@@ -545,11 +524,13 @@ static void test_visible_fails(void) {
         g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL - 5 * KB);
         n_failing = 1; /* what was to be removed stays */
         assert_errno(change(&shelf, STORAGE_REMOVE, "a/0", NULL), -ENOSPC);
-        assert_errno(put_visible(&shelf, "a/new", 5 * KB), -ENOSPC);
+        assert_errno(put_visible(&shelf, "a/", 20, 5 * KB), -ENOSPC);
+        wait_for_all(&shelf);
         g_assert_true(is_there(&shelf, "a/0"));
         g_assert_cmpuint(shelf_stats(&shelf).puts_visible, ==, 0);
 
-        assert_ok(put_visible(&shelf, "u/new", 5 * KB));
+        assert_ok(put_visible(&shelf, "u/", 20, 5 * KB));
+        wait_for_all(&shelf);
         g_assert_cmpuint(shelf_stats(&shelf).puts_visible, ==, 1);
         g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
         shelf_destroy(&shelf);
