@@ -51,8 +51,19 @@ static bool is_present(const struct place *place) {
         return place->has_record && !place->purge;
 }
 
-static int check_generation(const struct place *place, const struct storage_change *change) {
-        return change_check(change, is_present(place) ? &place->record.info : NULL, 0);
+/* Finds what is to be changed as it is; whether there is such a thing is the change's result. */
+static int find_present(struct writer *writer,
+                        MDB_txn *txn,
+                        struct storage_change *change,
+                        struct place *ret) {
+        int r;
+
+        r = find_place(writer, txn, change, ret);
+        if (r < 0)
+                return r;
+
+        change->result = is_present(ret) ? change_check(change, &ret->record.info, 0) : -ENOENT;
+        return 0;
 }
 
 static uint64_t subtract(uint64_t a, uint64_t b) {
@@ -247,11 +258,10 @@ static int apply_set_metadata(struct writer *writer, MDB_txn *txn, struct storag
         struct place place;
         int r;
 
-        r = find_place(writer, txn, change, &place);
+        r = find_present(writer, txn, change, &place);
         if (r < 0)
                 return r;
 
-        change->result = is_present(&place) ? check_generation(&place, change) : -ENOENT;
         if (change->result < 0)
                 return 0;
 
@@ -280,11 +290,10 @@ static int apply_pin(struct writer *writer, MDB_txn *txn, struct storage_change 
         struct place place;
         int r;
 
-        r = find_place(writer, txn, change, &place);
+        r = find_present(writer, txn, change, &place);
         if (r < 0)
                 return r;
 
-        change->result = is_present(&place) ? check_generation(&place, change) : -ENOENT;
         if (change->result < 0)
                 return 0;
 
@@ -307,11 +316,10 @@ static int apply_remove(struct writer *writer, MDB_txn *txn, struct storage_chan
         struct place place;
         int r;
 
-        r = find_place(writer, txn, change, &place);
+        r = find_present(writer, txn, change, &place);
         if (r < 0)
                 return r;
 
-        change->result = is_present(&place) ? check_generation(&place, change) : -ENOENT;
         if (change->result >= 0)
                 change->info = place.record.info;
         else if (!place.has_value || place.has_record)
