@@ -144,21 +144,13 @@ static int look_up(struct get *get) {
         return r;
 }
 
-/* Fills the object with what is known of it. */
-static int find(struct get *get) {
+static int find_committed(struct get *get) {
         const struct hot_want want = {
                 .body_max = get->flags & STORAGE_GET_OPEN ? small_max(get) : 0,
                 .is_checked = is_checking(get),
                 .is_counted = get->flags & STORAGE_GET_OPEN,
         };
         int r;
-
-        get->is_hot = get->is_new = false;
-        r = overlay_find(get->storage->overlay, get->uri, get->uri_size, fill_from_overlay, get);
-        if (r != -ENOENT) {
-                get->is_new = true;
-                return r;
-        }
 
         if (!get->is_past_hot) {
                 r = hot_get(get->storage->hot, get->hash, get->uri, get->uri_size, &want, get->object,
@@ -170,6 +162,34 @@ static int find(struct get *get) {
 
         r = look_up(get);
         return r >= 0 || r == -ENOENT || r == -ENOMEM || r == -EAGAIN || r == -EINPROGRESS ? r : -EIO;
+}
+
+static int find_new(struct get *get) {
+        int r = overlay_find(get->storage->overlay, get->uri, get->uri_size, fill_from_overlay, get);
+
+        if (r != -ENOENT) {
+                get->is_new = true;
+                get->is_hot = false;
+        }
+        return r;
+}
+
+/* Fills the object with what is known of it. */
+static int find(struct get *get) {
+        int committed, r;
+
+        get->is_hot = get->is_new = false;
+        r = find_new(get);
+        if (r != -ENOENT)
+                return r;
+
+        if (get->storage->hooks.before_find)
+                get->storage->hooks.before_find(get->storage->hooks.userdata);
+        committed = find_committed(get);
+        /* A put may have come since then, and a durable one behind it, which is committed by now: until the first
+         * is dropped others are shown that, and so would who was shown the second be. */
+        r = find_new(get);
+        return r != -ENOENT ? r : committed;
 }
 
 static bool is_expired(struct storage *storage, const struct storage_info *info) {
@@ -567,7 +587,8 @@ bool storage_view(const struct storage_viewer *viewer,
 
         if (!entry || !entry->has_body || (entry->blob != 0 && entry->info.size > body_max) ||
             (!entry->is_checked && __atomic_load_n(&storage->check_on_fill, __ATOMIC_RELAXED)) ||
-            may_have_expired(storage, entry->info.expires_usec, viewer->now_usec))
+            may_have_expired(storage, entry->info.expires_usec, viewer->now_usec) ||
+            !overlay_is_empty(storage->overlay)) /* as find() looks there again */
                 return false;
 
         ret->info = &entry->info;

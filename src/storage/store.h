@@ -44,6 +44,7 @@ struct storage_hooks {
         int (*before_commit)(void *userdata); /* an errno makes the transaction fail */
         void (*after_commit)(void *userdata); /* what it dropped is not unlinked yet */
         void (*verify_pause)(enum verify_point point, void *userdata);
+        void (*before_find)(void *userdata); /* a get has looked for what is not committed yet */
         void (*before_open)(void *userdata); /* between the lookup of an object and the opening of its body */
         void (*before_put)(void *userdata);  /* between the lookup and what it found being put in memory */
         uint64_t (*hot_hash)(const void *uri, size_t uri_size); /* NULL: the table's own */

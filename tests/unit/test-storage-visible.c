@@ -381,6 +381,102 @@ static void test_watched(void) {
         shelf_destroy(&shelf);
 }
 
+/* A reader that is overtaken by a visible put, and by a durable one after it. */
+struct overtaken {
+        struct shelf *shelf;
+        struct storage_upload *upload;
+        struct storage_change durable;
+        bool is_begun, is_committed, may_go, is_over; /* atomic */
+};
+
+static void note_done(struct storage_change *change) {
+        struct overtaken *overtaken = change->userdata;
+
+        __atomic_store_n(&overtaken->is_over, true, __ATOMIC_RELEASE);
+}
+
+static void overtake(void *userdata) {
+        struct overtaken *overtaken = userdata;
+
+        if (__atomic_exchange_n(&overtaken->is_begun, true, __ATOMIC_ACQ_REL))
+                return;
+
+        assert_ok(put_visible(overtaken->shelf, "a", 2, INLINED));
+        storage_submit(overtaken->shelf->storage, &overtaken->durable);
+        wait_until(__atomic_load_n(&overtaken->is_committed, __ATOMIC_ACQUIRE));
+}
+
+/* Both are in the dictionary, and the first is still shown. */
+static void stay_committed(void *userdata) {
+        struct overtaken *overtaken = userdata;
+
+        if (!__atomic_load_n(&overtaken->is_begun, __ATOMIC_ACQUIRE))
+                return;
+
+        __atomic_store_n(&overtaken->is_committed, true, __ATOMIC_RELEASE);
+        wait_until(__atomic_load_n(&overtaken->may_go, __ATOMIC_ACQUIRE));
+}
+
+/* Whoever was shown the later of two puts is never shown the earlier one after that. */
+static void test_overtaken(void) {
+        struct storage_info first, second, third;
+        struct shelf shelf;
+        struct overtaken overtaken = {
+                .shelf = &shelf,
+                .durable = { .kind = STORAGE_PUT, .uri = "a", .uri_size = 1, .done = note_done },
+        };
+
+        shelf_init(&shelf);
+        shelf.hooks.gather_usec = NEVER;
+        shelf.hooks.before_find = overtake;
+        shelf.hooks.after_commit = stay_committed;
+        shelf.hooks.userdata = &overtaken;
+        overtaken.is_begun = true; /* not yet */
+        overtaken.may_go = true;
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "a", 1, INLINED, NULL));
+        overtaken.durable.upload = overtaken.upload = make_upload(&shelf, 3, INLINED);
+        overtaken.durable.userdata = &overtaken;
+        __atomic_store_n(&overtaken.is_committed, false, __ATOMIC_RELAXED);
+        __atomic_store_n(&overtaken.may_go, false, __ATOMIC_RELAXED);
+        __atomic_store_n(&overtaken.is_begun, false, __ATOMIC_RELEASE);
+
+        assert_ok(storage_get_info(shelf.storage, "a", 1, &first, NULL, NULL));
+        assert_ok(storage_get_info(shelf.storage, "a", 1, &second, NULL, NULL));
+        g_assert_cmpuint(second.etag.generation, >=, first.etag.generation);
+
+        __atomic_store_n(&overtaken.may_go, true, __ATOMIC_RELEASE);
+        wait_until(__atomic_load_n(&overtaken.is_over, __ATOMIC_ACQUIRE));
+        assert_ok(overtaken.durable.result);
+        assert_ok(storage_get_info(shelf.storage, "a", 1, &third, NULL, NULL));
+        g_assert_cmpuint(third.etag.generation, ==, overtaken.durable.info.etag.generation);
+        g_assert_cmpuint(third.etag.generation, >, second.etag.generation);
+        storage_upload_free(overtaken.upload);
+        shelf_destroy(&shelf);
+}
+
+/* Nor is it by whoever looks into the memory of what is hot, and began to before them. */
+static void test_overtaken_view(void) {
+        struct storage_viewer viewer;
+        struct storage_view view;
+        struct shelf shelf;
+
+        shelf_init(&shelf);
+        shelf.hooks.gather_usec = NEVER;
+        shelf.config.cache_size = 16U << 20;
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "a", 1, INLINED, NULL));
+        for (unsigned i = 0; i < 2; i++)
+                assert_seed(&shelf, "a", 1, INLINED);
+
+        g_assert_true(storage_viewer_begin(shelf.storage, clock_usec(CLOCK_REALTIME), &viewer));
+        g_assert_true(storage_view(&viewer, "a", 1, UINT64_MAX, &view));
+        assert_ok(put_visible(&shelf, "a", 2, INLINED));
+        g_assert_false(storage_view(&viewer, "a", 1, UINT64_MAX, &view));
+        storage_viewer_end(&viewer);
+        shelf_destroy(&shelf);
+}
+
 /* At the second commit: the first reserves the numbers. */
 static int kill_self(void *userdata) {
         unsigned *n_commits = userdata;
@@ -452,6 +548,8 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/visible/split", test_split);
         harness_add("/storage/visible/bounded", test_bounded);
         harness_add("/storage/visible/watched", test_watched);
+        harness_add("/storage/visible/overtaken", test_overtaken);
+        harness_add("/storage/visible/overtaken-view", test_overtaken_view);
         harness_add("/storage/visible/killed", test_killed);
 
         return g_test_run();
