@@ -108,6 +108,8 @@ static void replace_fixed(struct account_plan *plan, const struct planned *repla
         plan->objects_fixed += 1U - (replaced ? MIN(1U, plan->objects_fixed) : 0);
 }
 
+/* -ENOSPC: there is no room. -EAGAIN: nor is there, but what is to come with the others may go for it once it is
+ * committed. */
 static int plan_put(struct writer *writer,
                     struct account *account,
                     uint64_t size,
@@ -122,9 +124,9 @@ static int plan_put(struct writer *writer,
 
         if (!is_smaller && account->id != ACCOUNT_REST &&
             !fits(&account->plan, namespace->bytes_max, namespace->objects_max, fixed_there, size))
-                return -ENOSPC;
+                return size <= namespace->bytes_max && account_may_evict(account) ? -EAGAIN : -ENOSPC;
         if (!is_smaller && !fits(&writer->plan, limits->bytes_max, limits->objects_max, fixed, size))
-                return -ENOSPC;
+                return size <= limits->bytes_max && limits->evict ? -EAGAIN : -ENOSPC;
 
         replace_fixed(&account->plan, fixed_there, size);
         replace_fixed(&writer->plan, fixed, size);
@@ -195,14 +197,16 @@ static int plan_change(struct writer *writer,
         return 0;
 }
 
-/* *ret_replaced: what is replaced and counts too, so that there is room for both. */
+/* *n: less when a put is to wait for the commit of those before it. *ret_replaced: what is replaced and counts too,
+ * so that there is room for both. */
 static int plan(struct writer *writer,
                 struct storage_change **changes,
-                size_t n,
+                size_t *n,
                 size_t from,
                 uint64_t *ret_replaced) {
         const struct storage_limits *limits = &writer->storage->accounts->limits->value;
         uint64_t replaced_bytes = 0;
+        bool is_any_coming = false;
         MDB_txn *txn;
         int r;
 
@@ -212,14 +216,20 @@ static int plan(struct writer *writer,
         if (r < 0)
                 return r;
 
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < *n; i++) {
                 struct storage_change *change = changes[i];
 
                 if (change->error < 0 || !change_is_sound(change))
                         continue;
                 r = plan_change(writer, txn, change, &replaced_bytes);
-                if (r < 0 && i >= from)
-                        change->error = r;
+                if (r >= 0)
+                        is_any_coming = is_any_coming || change->kind == STORAGE_PUT;
+                else if (i < from)
+                        continue;
+                else if (r == -EAGAIN && is_any_coming)
+                        *n = i;
+                else
+                        change->error = -ENOSPC;
         }
         dictionary_read_end(writer->storage->dictionary, txn);
 
@@ -265,14 +275,14 @@ static bool is_roomy(const struct writer *writer, struct storage_change *const *
         return true;
 }
 
-bool writer_make_space(struct writer *writer, struct storage_change **changes, size_t n, size_t from) {
+bool writer_make_space(struct writer *writer, struct storage_change **changes, size_t *n, size_t from) {
         struct evicted evicted;
         uint64_t replaced;
         bool is_made;
         int r;
 
         accounts_begin(writer->storage->accounts); /* the last transaction may have been given up */
-        if (is_roomy(writer, changes, n))
+        if (is_roomy(writer, changes, *n))
                 return true;
 
         /* When something goes that was to be replaced, less is replaced. */

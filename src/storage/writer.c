@@ -315,8 +315,8 @@ static int make_room(struct writer *writer) {
         return r < 0 ? r : reserve_numbers(writer);
 }
 
-/* Returns whether there is room for all that are not refused yet. */
-static bool number_changes(struct writer *writer, size_t from) {
+/* *ret_n: of how many; the others are to wait. Returns whether there is room for all that are not refused yet. */
+static bool number_changes(struct writer *writer, size_t from, size_t *ret_n) {
         bool has_put = false, has_file = false;
         int error = 0, file_error = 0;
 
@@ -345,7 +345,28 @@ static bool number_changes(struct writer *writer, size_t from) {
                 change->mark = is_put && change->error >= 0 ? writer->next_generation++ : 0;
         }
 
-        return writer_make_space(writer, writer->changes, writer->n_changes, from);
+        *ret_n = writer->n_changes;
+        return writer_make_space(writer, writer->changes, ret_n, from);
+}
+
+static uint64_t unsynced_of(const struct storage_change *change) {
+        return change->kind == STORAGE_PUT && storage_upload_is_unsynced(change->upload)
+                               ? change->upload->size
+                               : 0;
+}
+
+/* What was gathered from the one numbered n on waits until those before it are committed. */
+static void put_back(struct writer *writer, size_t n) {
+        while (writer->n_changes > n) {
+                struct storage_change *change = writer->changes[--writer->n_changes];
+
+                writer->weight -= weight_of(change);
+                writer->unsynced -= unsynced_of(change);
+                change->next = writer->pending;
+                if (!writer->pending)
+                        writer->pending_last = change;
+                writer->pending = change;
+        }
 }
 
 static void count_wait(struct writer *writer, const struct storage_change *change, uint64_t now_usec) {
@@ -360,28 +381,29 @@ static void count_wait(struct writer *writer, const struct storage_change *chang
 static void gather(struct writer *writer) {
         uint64_t gather_usec = writer->storage->hooks.gather_usec ?: GATHER_USEC;
         uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
-        size_t from = writer->n_changes;
+        size_t from = writer->n_changes, n;
         bool may_show;
 
         while (writer->pending && writer->pending->kind != STORAGE_PURGE && !is_full(writer)) {
                 struct storage_change *change = writer->pending;
 
                 writer->pending = change->next;
-                count_wait(writer, change, now_usec);
                 writer->changes[writer->n_changes++] = change;
                 writer->weight += weight_of(change);
-                if (change->kind == STORAGE_PUT && storage_upload_is_unsynced(change->upload))
-                        writer->unsynced += change->upload->size;
+                writer->unsynced += unsynced_of(change);
         }
         if (from == writer->n_changes)
                 return;
 
         if (from == 0)
                 writer->commit_usec = now_usec + gather_usec;
-        may_show = number_changes(writer, from);
-        for (size_t i = from; i < writer->n_changes; i++)
+        may_show = number_changes(writer, from, &n);
+        put_back(writer, n);
+        for (size_t i = from; i < n; i++) {
+                count_wait(writer, writer->changes[i], now_usec);
                 if (!may_show || !writer_show(writer, &writer->changes[i]))
                         writer->is_waited_for = true;
+        }
 }
 
 /* What waits for nobody gathers for a while; not when something waits for it. */

@@ -202,7 +202,7 @@ static void count_done(struct storage_change *done) {
         (void) __atomic_fetch_add((unsigned *) done->userdata, 1, __ATOMIC_RELEASE);
 }
 
-/* One transaction in which URIs come more than once. */
+/* Changes that come at once, URIs more than once: what they come to is what they would come to one after another. */
 static void test_batch(void) {
         static const struct {
                 enum storage_change_kind kind;
@@ -211,11 +211,10 @@ static void test_batch(void) {
                 int result;
         } cases[] = {
                 { STORAGE_PUT, "x", 60 * KB, 0 },       { STORAGE_PUT, "x", 70 * KB, 0 },
-                { STORAGE_PUT, "y", 40 * KB, -ENOSPC }, /* x is in its way, and newer than what could go */
                 { STORAGE_PUT, "pinned", 10 * KB, 0 },  { STORAGE_PUT, "huge", FULL + 1, -ENOSPC },
                 { STORAGE_PUT, "z", 20 * KB, 0 },       { STORAGE_REMOVE, "x", 0, 0 },
                 { STORAGE_PUT, "y", 60 * KB, 0 },       { STORAGE_PUT, "pinned", 20 * KB, 0 },
-                { STORAGE_PUT, "x", 10 * KB, -ENOSPC },
+                { STORAGE_PUT, "x", 81 * KB, -ENOSPC }, /* beside what is pinned */
         };
         struct storage_upload *uploads[G_N_ELEMENTS(cases)] = {};
         struct storage_change changes[G_N_ELEMENTS(cases)];
@@ -273,11 +272,70 @@ static void test_batch(void) {
                 assert_errno(changes[i].result, cases[i].result);
                 storage_upload_free(uploads[i]);
         }
-        assert_object(&shelf, "y", 1, 7, 60 * KB);
-        assert_object(&shelf, "pinned", 6, 8, 20 * KB);
-        assert_object(&shelf, "z", 1, 5, 20 * KB);
+        assert_object(&shelf, "y", 1, 6, 60 * KB);
+        assert_object(&shelf, "pinned", 6, 7, 20 * KB);
+        assert_object(&shelf, "z", 1, 4, 20 * KB);
         assert_absent(&shelf, "x");
         g_assert_cmpuint(shelf_stats(&shelf).bytes, ==, FULL);
+        shelf_destroy(&shelf);
+}
+
+/* Puts that come at once and are too much together: what came first goes for what comes later, as ever. */
+static void test_too_much_at_once(void) {
+        enum { N = 12 };
+        struct storage_change changes[N], first = { .kind = STORAGE_REMOVE, .uri = "other", .uri_size = 5 };
+        struct storage_upload *uploads[N];
+        char uris[N][8];
+        unsigned n_done = 0;
+        struct shelf shelf;
+
+        full_init(&shelf, FULL, 0, true);
+        shelf.hooks.before_commit = hold;
+        shelf.config.limits.namespaces = &(struct storage_namespace){
+                .name = "one", .prefix = "one/", .prefix_size = 4, .objects_max = 1, .evict = true
+        };
+        shelf.config.limits.n_namespaces = 1;
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "other", 1, 10 * KB, NULL));
+
+        __atomic_store_n(&is_held, true, __ATOMIC_RELEASE);
+        first.done = count_done;
+        first.userdata = &n_done;
+        storage_submit(shelf.storage, &first);
+        g_usleep(20000); /* it is taken alone, the others wait together for it */
+        for (unsigned i = 0; i < N; i++) {
+                size_t size = i % 2 ? 1 * KB : 40 * KB;
+                g_autofree uint8_t *bytes = make_bytes(i, size);
+
+                (void) snprintf(uris[i], sizeof(uris[i]), i % 2 ? "one/%u" : "%u", i);
+                assert_ok(storage_upload_new(shelf.storage, size, &uploads[i]));
+                assert_ok(storage_upload_write(uploads[i], bytes, size));
+                assert_ok(storage_upload_finish(uploads[i]));
+                changes[i] = (struct storage_change){
+                        .kind = STORAGE_PUT,
+                        .uri = uris[i],
+                        .uri_size = strlen(uris[i]),
+                        .upload = uploads[i],
+                        .done = count_done,
+                        .userdata = &n_done,
+                };
+                storage_submit(shelf.storage, &changes[i]);
+        }
+        __atomic_store_n(&is_held, false, __ATOMIC_RELEASE);
+        wait_until(__atomic_load_n(&n_done, __ATOMIC_ACQUIRE) == N + 1);
+
+        for (unsigned i = 0; i < N; i++) {
+                assert_ok(changes[i].result);
+                if (i > 0)
+                        g_assert_cmpuint(changes[i].info.etag.generation, >,
+                                         changes[i - 1].info.etag.generation);
+                storage_upload_free(uploads[i]);
+        }
+        assert_object(&shelf, uris[N - 2], strlen(uris[N - 2]), N - 2, 40 * KB);
+        assert_object(&shelf, uris[N - 1], strlen(uris[N - 1]), N - 1, 1 * KB);
+        g_assert_false(is_number_there(&shelf, "one/", N - 3));
+        g_assert_cmpuint(shelf_stats(&shelf).bytes, <=, FULL);
+        g_assert_cmpuint(shelf_stats(&shelf).changes_waiting, ==, 0);
         shelf_destroy(&shelf);
 }
 
@@ -469,10 +527,12 @@ static void test_pinned_expires(void) {
 static void test_visible(void) {
         struct shelf shelf;
 
-        for (unsigned i = 0; i < 2; i++) {
-                bool evict = i == 1;
+        for (unsigned i = 0; i < 4; i++) {
+                bool evict = i % 2 == 1;
 
                 full_init(&shelf, FULL, 0, evict);
+                if (i >= 2) /* nothing is committed until it has to be */
+                        shelf.hooks.gather_usec = 3600 * USEC_PER_SEC;
                 shelf_open(&shelf);
                 for (unsigned j = 0; j < 40; j++) {
                         bool has_room = j < 20 || evict;
@@ -940,6 +1000,7 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict/evict-no", test_evict_no);
         harness_add("/storage/evict/replacements", test_replacements);
         harness_add("/storage/evict/batch", test_batch);
+        harness_add("/storage/evict/too-much-at-once", test_too_much_at_once);
         harness_add("/storage/evict/pinned", test_pinned);
         harness_add("/storage/evict/pinned-purged", test_pinned_purged);
         harness_add("/storage/evict/planned-purged", test_planned_purged);
