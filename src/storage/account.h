@@ -35,6 +35,8 @@ struct account_plan {
         uint64_t objects_peak;
         uint64_t bytes_fixed; /* of what is there and what is to come: can't be evicted */
         uint64_t objects_fixed;
+        int64_t bytes_coming; /* ... of these what is to come, and can be once it is committed */
+        int64_t objects_coming;
 };
 
 struct account {

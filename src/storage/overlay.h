@@ -3,7 +3,8 @@
 
 /* Puts that were acknowledged before their commit: gets find them here until the dictionary has them. The
  * writer adds and drops; any thread looks things up, and before it begins to read from anything that is
- * older: what is not here any more is there by then. */
+ * older: what is not here any more is there by then. And once more after that: what has come here since is what
+ * others may have found before something newer that was read there. */
 
 #include "record.h"
 #include "upload.h"

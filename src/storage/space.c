@@ -92,15 +92,23 @@ static bool is_fixed(const struct planned *planned, bool evict) {
         return planned->is_pinned || planned->is_coming || !evict || !account_may_evict(planned->account);
 }
 
-static bool fits(const struct account_plan *plan,
-                 uint64_t bytes_max,
-                 uint64_t objects_max,
-                 const struct planned *replaced, /* NULL: none that is fixed there */
-                 uint64_t size) {
+/* -ENOSPC: it does not fit. -EAGAIN: it does once what is to come is committed, and some of it evicted. */
+static int check_fit(const struct account_plan *plan,
+                     uint64_t bytes_max,
+                     uint64_t objects_max,
+                     const struct planned *replaced, /* NULL: none that is fixed there */
+                     uint64_t size) {
         uint64_t bytes = plan->bytes_fixed - (replaced ? MIN(replaced->size, plan->bytes_fixed) : 0);
         uint64_t objects = plan->objects_fixed - (replaced ? MIN(1U, plan->objects_fixed) : 0);
 
-        return size <= bytes_max && bytes <= bytes_max - size && objects < objects_max;
+        if (size > bytes_max)
+                return -ENOSPC;
+        if (bytes <= bytes_max - size && objects < objects_max)
+                return 0;
+
+        bytes -= MIN(bytes, (uint64_t) plan->bytes_coming);
+        objects -= MIN(objects, (uint64_t) plan->objects_coming);
+        return bytes <= bytes_max - size && objects < objects_max ? -EAGAIN : -ENOSPC;
 }
 
 static void replace_fixed(struct account_plan *plan, const struct planned *replaced, uint64_t size) {
@@ -108,25 +116,58 @@ static void replace_fixed(struct account_plan *plan, const struct planned *repla
         plan->objects_fixed += 1U - (replaced ? MIN(1U, plan->objects_fixed) : 0);
 }
 
-/* -ENOSPC: there is no room. -EAGAIN: nor is there, but what is to come with the others may go for it once it is
- * committed. */
+/* sign: 1: what is planned there comes; -1: after all it does not. */
+static void count_coming(struct writer *writer, const struct planned *planned, int sign) {
+        struct account *account = planned->account;
+
+        if (!account || !planned->is_coming || planned->is_pinned || !account_may_evict(account))
+                return;
+
+        account->plan.bytes_coming += sign * (int64_t) planned->size;
+        account->plan.objects_coming += sign;
+        if (writer->storage->accounts->limits->value.evict) {
+                writer->plan.bytes_coming += sign * (int64_t) planned->size;
+                writer->plan.objects_coming += sign;
+        }
+}
+
+/* Whether a put fits into its account, and into the whole: as check_fit(). */
+static int check_put(const struct writer *writer,
+                     const struct account *account,
+                     const struct planned *fixed_there,
+                     const struct planned *fixed,
+                     uint64_t size) {
+        const struct storage_limits *limits = &writer->storage->accounts->limits->value;
+        const struct storage_namespace *namespace = account->namespace;
+        int account_fit = 0,
+            fit = check_fit(&writer->plan, limits->bytes_max, limits->objects_max, fixed, size);
+
+        if (account->id != ACCOUNT_REST)
+                account_fit = check_fit(&account->plan, namespace->bytes_max, namespace->objects_max,
+                                        fixed_there, size);
+
+        return account_fit == -ENOSPC || fit == 0 ? account_fit : fit; /* the worse of both */
+}
+
 static int plan_put(struct writer *writer,
                     struct account *account,
                     uint64_t size,
                     struct planned *planned,
                     uint64_t *replaced_bytes) {
         const struct storage_limits *limits = &writer->storage->accounts->limits->value;
-        const struct storage_namespace *namespace = account->namespace;
         bool is_there = planned->account, is_same = planned->account == account;
         const struct planned *fixed_there = is_same && is_fixed(planned, true) ? planned : NULL;
         const struct planned *fixed = is_there && is_fixed(planned, limits->evict) ? planned : NULL;
-        bool is_smaller = is_same && size <= planned->size;
+        int r;
 
-        if (!is_smaller && account->id != ACCOUNT_REST &&
-            !fits(&account->plan, namespace->bytes_max, namespace->objects_max, fixed_there, size))
-                return size <= namespace->bytes_max && account_may_evict(account) ? -EAGAIN : -ENOSPC;
-        if (!is_smaller && !fits(&writer->plan, limits->bytes_max, limits->objects_max, fixed, size))
-                return size <= limits->bytes_max && limits->evict ? -EAGAIN : -ENOSPC;
+        count_coming(writer, planned, -1); /* it is replaced */
+        if (!is_same || size > planned->size) {
+                r = check_put(writer, account, fixed_there, fixed, size);
+                if (r < 0) {
+                        count_coming(writer, planned, 1);
+                        return r;
+                }
+        }
 
         replace_fixed(&account->plan, fixed_there, size);
         replace_fixed(&writer->plan, fixed, size);
@@ -141,6 +182,7 @@ static int plan_put(struct writer *writer,
         planned->account = account;
         planned->size = size;
         planned->is_coming = true;
+        count_coming(writer, planned, 1);
         return 0;
 }
 
@@ -150,6 +192,7 @@ static void plan_removal(struct writer *writer, struct planned *planned, uint64_
         if (!planned->account)
                 return;
 
+        count_coming(writer, planned, -1);
         if (is_fixed(planned, true)) {
                 planned->account->plan.bytes_fixed -= MIN(planned->size, planned->account->plan.bytes_fixed);
                 planned->account->plan.objects_fixed -= MIN(1U, planned->account->plan.objects_fixed);
@@ -197,8 +240,8 @@ static int plan_change(struct writer *writer,
         return 0;
 }
 
-/* *n: less when a put is to wait for the commit of those before it. *ret_replaced: what is replaced and counts too,
- * so that there is room for both. */
+/* *n: less when a put is to wait for the commit of those before it: of what can go for it, or of what says whether it
+ * can. *ret_replaced: what is replaced and counts too, so that there is room for both. */
 static int plan(struct writer *writer,
                 struct storage_change **changes,
                 size_t *n,
@@ -206,7 +249,7 @@ static int plan(struct writer *writer,
                 uint64_t *ret_replaced) {
         const struct storage_limits *limits = &writer->storage->accounts->limits->value;
         uint64_t replaced_bytes = 0;
-        bool is_any_coming = false;
+        bool is_pin_coming = false;
         MDB_txn *txn;
         int r;
 
@@ -221,15 +264,16 @@ static int plan(struct writer *writer,
 
                 if (change->error < 0 || !change_is_sound(change))
                         continue;
-                r = plan_change(writer, txn, change, &replaced_bytes);
-                if (r >= 0)
-                        is_any_coming = is_any_coming || change->kind == STORAGE_PUT;
-                else if (i < from)
+                is_pin_coming = is_pin_coming || change->kind == STORAGE_PIN || change->kind == STORAGE_UNPIN;
+                r = change->kind == STORAGE_PUT && is_pin_coming
+                                    ? -EAGAIN
+                                    : plan_change(writer, txn, change, &replaced_bytes);
+                if (r >= 0 || i < from)
                         continue;
-                else if (r == -EAGAIN && is_any_coming)
+                if (r == -EAGAIN)
                         *n = i;
                 else
-                        change->error = -ENOSPC;
+                        change->error = r;
         }
         dictionary_read_end(writer->storage->dictionary, txn);
 

@@ -317,7 +317,7 @@ static int make_room(struct writer *writer) {
 
 /* *ret_n: of how many; the others are to wait. Returns whether there is room for all that are not refused yet. */
 static bool number_changes(struct writer *writer, size_t from, size_t *ret_n) {
-        bool has_put = false, has_file = false;
+        bool has_put = false, has_file = false, may_show;
         int error = 0, file_error = 0;
 
         for (size_t i = from; i < writer->n_changes; i++) {
@@ -331,8 +331,6 @@ static bool number_changes(struct writer *writer, size_t from, size_t *ret_n) {
                 error = make_room(writer);
         if (error >= 0 && has_file)
                 file_error = writer_keep_free(writer, 0);
-        if (error < 0 || file_error < 0)
-                writer->put_error = error < 0 ? error : file_error;
 
         for (size_t i = from; i < writer->n_changes; i++) {
                 struct storage_change *change = writer->changes[i];
@@ -346,7 +344,16 @@ static bool number_changes(struct writer *writer, size_t from, size_t *ret_n) {
         }
 
         *ret_n = writer->n_changes;
-        return writer_make_space(writer, writer->changes, ret_n, from);
+        may_show = writer_make_space(writer, writer->changes, ret_n, from);
+
+        /* Not before it is known which of them wait. */
+        for (size_t i = from; i < *ret_n; i++) {
+                const struct storage_change *change = writer->changes[i];
+
+                if (change->kind == STORAGE_PUT && (error < 0 || (file_error < 0 && change->upload->fd >= 0)))
+                        writer->put_error = error < 0 ? error : file_error;
+        }
+        return may_show;
 }
 
 static uint64_t unsynced_of(const struct storage_change *change) {
