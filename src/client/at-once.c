@@ -86,7 +86,6 @@ static int make_object(struct quick_get *get,
                        objmapper_object *reused,
                        objmapper_object **ret) {
         _cleanup_(objmapper_object_freep) objmapper_object *object = NULL;
-        struct download download;
         int r;
 
         r = object_new(&object, reused, get->uri, message);
@@ -99,12 +98,8 @@ static int make_object(struct quick_get *get,
                 object->fd = TAKE_FD(get->fds.fd[0]);
                 get->fds.n = 0;
         } else {
-                object->body_size = message->head.body_size;
-                download_begin(&download, DOWNLOAD_MEMORY, object->body_size, -EBADF, object);
-                download_take(&download, get->connection->input + message->head.head_size,
-                              (size_t) object->body_size);
-                r = download_finish(&download, object);
-                download_end(&download);
+                r = object_set_body(object, get->connection->input + message->head.head_size,
+                                    (size_t) message->head.body_size);
                 if (r < 0)
                         return r;
         }

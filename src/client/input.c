@@ -109,6 +109,28 @@ static void begin_body(struct connection *connection,
         download_begin(&connection->download, kind, size, call ? call->output : -EBADF, connection->object);
 }
 
+/* A call has its answer. r: of what it was to be given; object: consumed. */
+static void answer(struct connection *connection, struct call *call, objmapper_object *object, int r) {
+        if (!call->abandoned) {
+                if (call->error == 0 && r < 0)
+                        call_fail_body(call, r);
+                if (call->error == 0)
+                        call->object = TAKE_PTR(object);
+        }
+        objmapper_object_free(object);
+        connection_reply(connection, call);
+}
+
+/* The same where all of a body is here already. */
+static void answer_whole(struct connection *connection, struct call *call, size_t size) {
+        objmapper_object *object = TAKE_PTR(connection->object);
+        int r = object_set_body(object, connection->input + connection->input_begin, size);
+
+        connection->input_begin += size;
+        connection->after_large = size >= LARGE_MIN;
+        answer(connection, call, object, r);
+}
+
 /* A passed descriptor, or that it was lost. 1: the call is asked again. */
 static int take_fd(struct connection *connection, struct call *call, objmapper_object *object, int fd) {
         int r;
@@ -188,6 +210,11 @@ static int take_success(struct connection *connection,
                 kind = call->output >= 0         ? DOWNLOAD_OUTPUT
                        : head->mode == OP_SPLICE ? DOWNLOAD_MEMFD
                                                  : DOWNLOAD_MEMORY;
+                if (kind == DOWNLOAD_MEMORY &&
+                    head->body_size <= connection->input_end - connection->input_begin) {
+                        answer_whole(connection, call, (size_t) head->body_size);
+                        return 0;
+                }
         }
 
         begin_body(connection, call, kind, head->body_size);
@@ -291,17 +318,10 @@ static void end_body(struct connection *connection) {
 
         r = object ? download_finish(&connection->download, object) : 0;
         download_end(&connection->download);
-
-        if (call && !call->abandoned) {
-                if (call->error == 0 && r < 0)
-                        call_fail_body(call, r);
-                if (call->error == 0)
-                        call->object = TAKE_PTR(object);
-        }
-        objmapper_object_free(object);
-
         if (call)
-                connection_reply(connection, call);
+                answer(connection, call, object, r);
+        else
+                objmapper_object_free(object);
 }
 
 /* Bytes of a body have found, or not found, their place. Whether the connection goes on. */

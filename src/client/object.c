@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "bytes.h"
+#include "macro.h"
 #include "transfer.h"
 
 /* Metadata is kept with a NUL after each key and value: sizes of both, key, NUL, value, NUL. */
@@ -110,6 +111,24 @@ int object_new(objmapper_object **ret,
         (void) copy_string(p, message->cursor);
 
         *ret = object;
+        return 0;
+}
+
+int object_set_body(objmapper_object *object, const uint8_t *p, size_t size) {
+        if (!object->spare || object->data_allocated < size) {
+                uint8_t *data = malloc(MAX(size, 1U));
+
+                if (!data)
+                        return -ENOMEM;
+                free(object->spare);
+                object->spare = data;
+                object->data_allocated = MAX(size, 1U);
+        }
+
+        object->data = TAKE_PTR(object->spare);
+        object->body_size = size;
+        if (size > 0)
+                memcpy(object->data, p, size);
         return 0;
 }
 

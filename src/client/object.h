@@ -34,5 +34,7 @@ int object_new(objmapper_object **ret,
                objmapper_object *old,
                struct proto_bytes uri,
                const struct proto_message *message);
+/* Has the size bytes at p as its body: they are copied to memory that it has to spare, or to new. 0, or -ENOMEM. */
+int object_set_body(objmapper_object *object, const uint8_t *p, size_t size);
 
 DEFINE_CLEANUP(objmapper_object, objmapper_object_free)

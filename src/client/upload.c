@@ -214,17 +214,6 @@ ssize_t upload_sendfile(struct upload *upload, int socket) {
         return 0;
 }
 
-uint64_t upload_left(const struct upload *upload) {
-        return upload->head_size + upload->body_size - upload->sent;
-}
-
-bool upload_advance(struct upload *upload, uint64_t n) {
-        assert(n <= upload_left(upload));
-
-        upload->sent += n;
-        return upload_left(upload) == 0;
-}
-
 /* A frame without fields, of the request's id. */
 static void make_frame(struct upload *upload, enum upload_step step, uint16_t type, uint64_t body_size) {
         struct proto_message message = {

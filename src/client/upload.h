@@ -5,6 +5,7 @@
  * a stream of DATA frames that END or ABORT ends. A frame that was begun is always sent to its end; where the
  * source fails in the middle of one, zeros take its place and ABORT follows. */
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,9 +74,17 @@ size_t upload_gather(const struct upload *upload, struct iovec *iov, size_t n_io
  * out otherwise; or a negative errno of the socket. */
 ssize_t upload_sendfile(struct upload *upload, int socket);
 /* Bytes of the present frame that are still to be sent. */
-uint64_t upload_left(const struct upload *upload);
+static inline uint64_t upload_left(const struct upload *upload) {
+        return upload->head_size + upload->body_size - upload->sent;
+}
+
 /* n of them were. Whether the frame is whole. */
-bool upload_advance(struct upload *upload, uint64_t n);
+static inline bool upload_advance(struct upload *upload, uint64_t n) {
+        assert(n <= upload_left(upload));
+
+        upload->sent += n;
+        return upload_left(upload) == 0;
+}
 
 /* The next frame. 1: there is one; 0: all is sent; -EAGAIN: the source has nothing yet. */
 int upload_next(struct upload *upload);
