@@ -132,17 +132,6 @@ void call_free(struct call *call) {
         free(call);
 }
 
-void call_move(struct call *call, struct call_list *list, bool head) {
-        if (call->list)
-                TAILQ_REMOVE(call->list, call, link);
-
-        call->list = list;
-        if (list && head)
-                TAILQ_INSERT_HEAD(list, call, link);
-        else if (list)
-                TAILQ_INSERT_TAIL(list, call, link);
-}
-
 int call_check_retry(struct call *call, bool drained) {
         if (call->upload.error < 0)
                 return call->upload.error;

@@ -78,7 +78,16 @@ void call_empty(struct call *call);
 DEFINE_CLEANUP(struct call, call_free)
 
 /* Puts it at the tail (or head) of list, out of the one that it was in; NULL: of none. */
-void call_move(struct call *call, struct call_list *list, bool head);
+static inline void call_move(struct call *call, struct call_list *list, bool head) {
+        if (call->list)
+                TAILQ_REMOVE(call->list, call, link);
+
+        call->list = list;
+        if (list && head)
+                TAILQ_INSERT_HEAD(list, call, link);
+        else if (list)
+                TAILQ_INSERT_TAIL(list, call, link);
+}
 
 /* Whether it can be asked again on a new connection after this one was lost; drained: it certainly was not
  * executed. If not, the errno to report. */

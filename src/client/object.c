@@ -57,7 +57,7 @@ int object_new(objmapper_object **ret,
                objmapper_object *old,
                struct proto_bytes uri,
                const struct proto_message *message) {
-        size_t metadata_size = unpacked_size(message->metadata);
+        size_t metadata_size = message->metadata.size > 0 ? unpacked_size(message->metadata) : 0;
         size_t size = uri.size + 1 + metadata_size + message->cursor.size + 1;
         objmapper_object *object = old;
         uint8_t *spare = NULL;
@@ -106,7 +106,8 @@ int object_new(objmapper_object **ret,
         object->uri = p;
         p = copy_string(p, uri);
         object->metadata = p;
-        p = unpack(p, message->metadata);
+        if (metadata_size > 0)
+                p = unpack(p, message->metadata);
         object->cursor = p;
         (void) copy_string(p, message->cursor);
 

@@ -301,12 +301,7 @@ static int next_piece(struct upload *upload) {
         return 1;
 }
 
-int upload_next(struct upload *upload) {
-        if (!upload->stream || upload->step >= UPLOAD_END) {
-                upload->step = UPLOAD_DONE;
-                return 0;
-        }
-
+int upload_next_of_stream(struct upload *upload) {
         if (upload->gave_up) {
                 make_frame(upload, UPLOAD_ABORT, PROTO_ABORT, 0);
                 return 1;

@@ -87,7 +87,14 @@ static inline bool upload_advance(struct upload *upload, uint64_t n) {
 }
 
 /* The next frame. 1: there is one; 0: all is sent; -EAGAIN: the source has nothing yet. */
-int upload_next(struct upload *upload);
+int upload_next_of_stream(struct upload *upload);
+static inline int upload_next(struct upload *upload) {
+        if (upload->stream && upload->step < UPLOAD_END)
+                return upload_next_of_stream(upload);
+
+        upload->step = UPLOAD_DONE;
+        return 0;
+}
 
 /* The source must not be touched any more: the present frame ends in zeros, and ABORT follows. Only for a
  * stream, or before anything was sent. error: what to report, or 0. */
