@@ -111,9 +111,14 @@ static int check_fit(const struct account_plan *plan,
         return bytes <= bytes_max - size && objects < objects_max ? -EAGAIN : -ENOSPC;
 }
 
-static void replace_fixed(struct account_plan *plan, const struct planned *replaced, uint64_t size) {
-        plan->bytes_fixed += size - (replaced ? MIN(replaced->size, plan->bytes_fixed) : 0);
-        plan->objects_fixed += 1U - (replaced ? MIN(1U, plan->objects_fixed) : 0);
+static void subtract_fixed(struct account_plan *plan, uint64_t size) {
+        plan->bytes_fixed -= MIN(size, plan->bytes_fixed);
+        plan->objects_fixed -= MIN(1U, plan->objects_fixed);
+}
+
+static void add_fixed(struct account_plan *plan, uint64_t size) {
+        plan->bytes_fixed += size;
+        plan->objects_fixed++;
 }
 
 /* sign: 1: what is planned there comes; -1: after all it does not. */
@@ -169,8 +174,12 @@ static int plan_put(struct writer *writer,
                 }
         }
 
-        replace_fixed(&account->plan, fixed_there, size);
-        replace_fixed(&writer->plan, fixed, size);
+        if (is_there && is_fixed(planned, true))
+                subtract_fixed(&planned->account->plan, planned->size);
+        if (fixed)
+                subtract_fixed(&writer->plan, planned->size);
+        add_fixed(&account->plan, size);
+        add_fixed(&writer->plan, size);
         if (is_there) {
                 count(&planned->account->plan, -(int64_t) planned->size, -1);
                 count(&writer->plan, -(int64_t) planned->size, -1);
@@ -193,14 +202,10 @@ static void plan_removal(struct writer *writer, struct planned *planned, uint64_
                 return;
 
         count_coming(writer, planned, -1);
-        if (is_fixed(planned, true)) {
-                planned->account->plan.bytes_fixed -= MIN(planned->size, planned->account->plan.bytes_fixed);
-                planned->account->plan.objects_fixed -= MIN(1U, planned->account->plan.objects_fixed);
-        }
-        if (is_fixed(planned, evict)) {
-                writer->plan.bytes_fixed -= MIN(planned->size, writer->plan.bytes_fixed);
-                writer->plan.objects_fixed -= MIN(1U, writer->plan.objects_fixed);
-        }
+        if (is_fixed(planned, true))
+                subtract_fixed(&planned->account->plan, planned->size);
+        if (is_fixed(planned, evict))
+                subtract_fixed(&writer->plan, planned->size);
         count(&planned->account->plan, -(int64_t) planned->size, -1);
         count(&writer->plan, -(int64_t) planned->size, -1);
         *replaced_bytes += planned->size;
@@ -217,17 +222,30 @@ static bool is_refused(struct writer *writer,
         return change_check(change, present, storage_now(writer->storage)) < 0;
 }
 
+static bool is_conditional(const struct storage_change *change) {
+        return change->if_absent || change->if_generation != 0;
+}
+
+/* *is_uncertain: set when what can be evicted will be known only after the change: when it pins or unpins, depends on
+ * another one before it, or is of what a purge is about to remove. */
 static int plan_change(struct writer *writer,
                        MDB_txn *txn,
                        const struct storage_change *change,
-                       uint64_t *replaced_bytes) {
+                       uint64_t *replaced_bytes,
+                       bool *is_uncertain) {
         struct planned *planned = find_planned(writer, change->uri, change->uri_size);
+
+        if (change->kind == STORAGE_PIN || change->kind == STORAGE_UNPIN ||
+            (planned->hash != 0 && is_conditional(change)))
+                *is_uncertain = true;
 
         if (planned->hash == 0) {
                 struct record record;
                 struct key key;
                 int r = look_up(writer, txn, change, planned, &key, &record);
 
+                if (r >= 0 && writer_find_purge(writer, &record))
+                        *is_uncertain = true;
                 if (is_refused(writer, change, r >= 0 ? &record : NULL))
                         return 0;
         }
@@ -240,19 +258,21 @@ static int plan_change(struct writer *writer,
         return 0;
 }
 
-/* *n: less when a put is to wait for the commit of those before it: of what can go for it, or of what says whether it
- * can. *ret_replaced: what is replaced and counts too, so that there is room for both. */
+/* *n: less when a put is to wait for the commit of those before it. *ret_certain: of so many it is certain what can go
+ * for them. *ret_replaced: what is replaced and counts too, so that there is room for both. */
 static int plan(struct writer *writer,
                 struct storage_change **changes,
                 size_t *n,
                 size_t from,
+                size_t *ret_certain,
                 uint64_t *ret_replaced) {
         const struct storage_limits *limits = &writer->storage->accounts->limits->value;
         uint64_t replaced_bytes = 0;
-        bool is_pin_coming = false;
+        bool is_uncertain = false;
         MDB_txn *txn;
         int r;
 
+        *ret_certain = SIZE_MAX;
         *ret_replaced = 0;
         begin_plan(writer);
         r = dictionary_read_begin(writer->storage->dictionary, &txn);
@@ -261,16 +281,16 @@ static int plan(struct writer *writer,
 
         for (size_t i = 0; i < *n; i++) {
                 struct storage_change *change = changes[i];
+                bool was_uncertain = is_uncertain;
 
                 if (change->error < 0 || !change_is_sound(change))
                         continue;
-                is_pin_coming = is_pin_coming || change->kind == STORAGE_PIN || change->kind == STORAGE_UNPIN;
-                r = change->kind == STORAGE_PUT && is_pin_coming
-                                    ? -EAGAIN
-                                    : plan_change(writer, txn, change, &replaced_bytes);
+                if (change->kind == STORAGE_PUT && was_uncertain && i >= from)
+                        *ret_certain = MIN(*ret_certain, i);
+                r = plan_change(writer, txn, change, &replaced_bytes, &is_uncertain);
                 if (r >= 0 || i < from)
                         continue;
-                if (r == -EAGAIN)
+                if (r == -EAGAIN || was_uncertain)
                         *n = i;
                 else
                         change->error = r;
@@ -322,6 +342,7 @@ static bool is_roomy(const struct writer *writer, struct storage_change *const *
 bool writer_make_space(struct writer *writer, struct storage_change **changes, size_t *n, size_t from) {
         struct evicted evicted;
         uint64_t replaced;
+        size_t certain;
         bool is_made;
         int r;
 
@@ -331,7 +352,11 @@ bool writer_make_space(struct writer *writer, struct storage_change **changes, s
 
         /* When something goes that was to be replaced, less is replaced. */
         do {
-                r = plan(writer, changes, n, from, &replaced);
+                r = plan(writer, changes, n, from, &certain, &replaced);
+                if (r >= 0 && certain < *n && !writer_has_space(writer)) {
+                        *n = certain; /* the others wait until it is known what may go for them */
+                        r = plan(writer, changes, n, from, &certain, &replaced);
+                }
                 if (r >= 0)
                         r = writer_evict(writer, &(struct evicted){}, &evicted);
         } while (r > 0);

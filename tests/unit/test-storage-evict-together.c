@@ -213,6 +213,66 @@ static void test_pinned_at_once(void) {
         }
 }
 
+/* What depends on a put before it may not be made: it takes no room from those behind it. */
+static void test_conditional_at_once(void) {
+        static const char *const uris[] = { "p", "p", "b" };
+        static const size_t sizes[] = { 20 * KB, 80 * KB, 30 * KB };
+        struct storage_change changes[G_N_ELEMENTS(uris)];
+        struct shelf shelf;
+
+        full_init(&shelf, FULL, 0, true);
+        shelf.hooks.before_commit = hold;
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "p", 1, 10 * KB, NULL));
+        assert_ok(change(&shelf, STORAGE_PIN, "p", NULL));
+        for (unsigned i = 0; i < 8; i++)
+                assert_ok(put_number(&shelf, "old/", i, 10 * KB));
+        for (size_t i = 0; i < G_N_ELEMENTS(uris); i++)
+                changes[i] = (struct storage_change){
+                        .kind = STORAGE_PUT,
+                        .uri = uris[i],
+                        .uri_size = 1,
+                        .upload = make_upload(&shelf, i, sizes[i]),
+                        .if_absent = i == 1,
+                };
+        change_at_once(&shelf, changes, G_N_ELEMENTS(uris));
+        assert_ok(changes[0].result);
+        assert_errno(changes[1].result, -EEXIST);
+        assert_ok(changes[2].result);
+        shelf_destroy(&shelf);
+}
+
+/* Nothing is evicted for what a change that is refused would have made room for. */
+static void test_refused_removal_at_once(void) {
+        struct storage_info info;
+        struct storage_change changes[3];
+        struct shelf shelf;
+
+        full_init(&shelf, FULL, 0, true);
+        shelf.hooks.before_commit = hold;
+        shelf_open(&shelf);
+        assert_ok(put_seeded(&shelf, "p", 1, 60 * KB, &info));
+        assert_ok(change(&shelf, STORAGE_PIN, "p", NULL));
+        for (unsigned i = 0; i < 3; i++)
+                assert_ok(put_number(&shelf, "old/", i, 10 * KB));
+        changes[0] = (struct storage_change){
+                .kind = STORAGE_PUT, .uri = "p", .uri_size = 1, .upload = make_upload(&shelf, 2, 60 * KB)
+        };
+        changes[1] = (struct storage_change){
+                .kind = STORAGE_REMOVE, .uri = "p", .uri_size = 1, .if_generation = info.etag.generation
+        };
+        changes[2] = (struct storage_change){
+                .kind = STORAGE_PUT, .uri = "b", .uri_size = 1, .upload = make_upload(&shelf, 3, 90 * KB)
+        };
+        change_at_once(&shelf, changes, G_N_ELEMENTS(changes));
+        assert_ok(changes[0].result);
+        assert_errno(changes[1].result, -ECANCELED);
+        assert_errno(changes[2].result, -ENOSPC);
+        for (unsigned i = 0; i < 3; i++)
+                g_assert_true(is_number_there(&shelf, "old/", i));
+        shelf_destroy(&shelf);
+}
+
 static unsigned n_full_commits; /* atomic: how often the disk is full yet */
 
 /* The disk is full between the first commit and the second. */
@@ -447,6 +507,8 @@ int main(int argc, char *argv[]) {
         harness_add("/storage/evict-together/too-much-at-once", test_too_much_at_once);
         harness_add("/storage/evict-together/hopeless-at-once", test_hopeless_at_once);
         harness_add("/storage/evict-together/pinned-at-once", test_pinned_at_once);
+        harness_add("/storage/evict-together/conditional-at-once", test_conditional_at_once);
+        harness_add("/storage/evict-together/refused-removal-at-once", test_refused_removal_at_once);
         harness_add("/storage/evict-together/full-meanwhile", test_full_meanwhile);
         harness_add("/storage/evict-together/pinned-purged", test_pinned_purged);
         harness_add("/storage/evict-together/planned-purged", test_planned_purged);
