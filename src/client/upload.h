@@ -86,8 +86,9 @@ static inline bool upload_advance(struct upload *upload, uint64_t n) {
         return upload_left(upload) == 0;
 }
 
-/* The next frame. 1: there is one; 0: all is sent; -EAGAIN: the source has nothing yet. */
+/* upload_next() where a stream has frames to come. */
 int upload_next_of_stream(struct upload *upload);
+/* The next frame. 1: there is one; 0: all is sent; -EAGAIN: the source has nothing yet. */
 static inline int upload_next(struct upload *upload) {
         if (upload->stream && upload->step < UPLOAD_END)
                 return upload_next_of_stream(upload);

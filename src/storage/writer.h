@@ -158,7 +158,8 @@ int writer_drop_counted(struct writer *writer, MDB_txn *txn, const struct record
 
 /* space.c: sees to room under all maxima for the puts among the gathered changes, in transactions of its own, and
  * sets the error of those from the one numbered from on that can't have it to -ENOSPC. *n becomes less where one of
- * these can have it only from those before it, as soon as they are committed; it stays over 0. False: it could not
+ * these can have it only from those before it, or only these will show what can go for it, as soon as they are
+ * committed; it stays over 0. False: it could not
  * be made, or not all of it: what does not fit is refused when it is its turn, and nothing is to be shown before. */
 bool writer_make_space(struct writer *writer, struct storage_change **changes, size_t *n, size_t from);
 /* Whether a record may come in now, in the transaction under way, in place of old (NULL: of none). 0 or

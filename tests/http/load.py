@@ -42,6 +42,17 @@ class Load:
         for thread in self.threads:
             thread.join()
 
+    def restart(self, daemon, times, before=lambda: None):
+        """Has the daemon restarted, and killed and started, by turns; before each there are answers, and before() is called."""
+        for i in range(times):
+            self.wait(20)
+            before()
+            if i % 2:
+                daemon.kill()
+                daemon.start()
+            else:
+                daemon.restart()
+
     def wait(self, more):
         """Until so many more answers came."""
         goal = self.done + more

@@ -425,13 +425,7 @@ def test_daemon_restarts_under_load():
     with served(more, arguments=", timeout=20s") as (daemon, varnish):
         put(daemon, "/x", LARGE)
         with Load(varnish, {"/x": [LARGE]}, clients=4) as load:
-            for i in range(5):
-                load.wait(20)
-                if i % 2:
-                    daemon.kill()
-                    daemon.start()
-                else:
-                    daemon.restart()
+            load.restart(daemon, 5)
         assert not load.failed, (len(load.failed), load.failed[0], varnish.shown()[-3000:])
 
 

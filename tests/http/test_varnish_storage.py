@@ -461,14 +461,7 @@ def test_daemon_restarts_under_load():
         for path, body in bodies.items():
             origin.serve[path] = (200, [CACHED], body[0])
         with Load(varnish, bodies, clients=4) as load:
-            for i in range(6):
-                load.wait(20)
-                varnish.adm("ban", "req.url", "~", ".")
-                if i % 2:
-                    daemon.kill()
-                    daemon.start()
-                else:
-                    daemon.restart()
+            load.restart(daemon, 6, before=lambda: varnish.adm("ban", "req.url", "~", "."))
         assert not load.failed, (len(load.failed), load.failed[0], varnish.shown()[-3000:])
 
 

@@ -96,6 +96,15 @@ int put(struct shelf *shelf, const char *uri, const void *data, size_t size) {
         return storage_put(shelf->storage, uri, strlen(uri), data, size, NULL, 0, NULL);
 }
 
+struct storage_upload *make_upload(struct shelf *shelf, uint64_t seed, size_t size) {
+        g_autofree uint8_t *bytes = make_bytes(seed, size);
+        struct storage_upload *upload;
+
+        assert_ok(storage_upload_new(shelf->storage, size, &upload));
+        assert_ok(storage_upload_write(upload, bytes, size));
+        return upload;
+}
+
 int put_seeded(struct shelf *shelf, const char *uri, uint64_t seed, size_t size, struct storage_info *ret) {
         g_autofree uint8_t *bytes = make_bytes(seed, size);
 

@@ -31,6 +31,8 @@ void assert_consistent(struct shelf *shelf);
 uint8_t *make_bytes(uint64_t seed, size_t size);
 
 int put(struct shelf *shelf, const char *uri, const void *data, size_t size);
+/* The bytes of seed and size, written; it is still to be finished. */
+struct storage_upload *make_upload(struct shelf *shelf, uint64_t seed, size_t size);
 int put_seeded(struct shelf *shelf, const char *uri, uint64_t seed, size_t size, struct storage_info *ret);
 /* g_asserts that uri has the bytes of seed and size. */
 void assert_object(struct shelf *shelf, const void *uri, size_t uri_size, uint64_t seed, size_t size);

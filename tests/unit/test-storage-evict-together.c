@@ -20,23 +20,17 @@ static void count_done(struct storage_change *done) {
         (void) __atomic_fetch_add((unsigned *) done->userdata, 1, __ATOMIC_RELEASE);
 }
 
-static struct storage_upload *make_upload(struct shelf *shelf, uint64_t seed, size_t size) {
-        g_autofree uint8_t *bytes = make_bytes(seed, size);
-        struct storage_upload *upload;
-
-        assert_ok(storage_upload_new(shelf->storage, size, &upload));
-        assert_ok(storage_upload_write(upload, bytes, size));
-        assert_ok(storage_upload_finish(upload));
-        return upload;
-}
-
-/* Has changes gathered together, waits for all and frees their uploads. The store's before_commit is hold(), or calls
+/* Finishes the changes' uploads, has them gathered together, waits for all and frees the uploads. The store's before_commit is hold(), or calls
  * it. */
 static void change_at_once(struct shelf *shelf, struct storage_change *changes, size_t n) {
         struct storage_change first = { .kind = STORAGE_REMOVE, .uri = "first", .uri_size = 5 };
         unsigned n_done = 0;
 
         assert_ok(put_seeded(shelf, "first", 1, 0, NULL));
+        for (size_t i = 0; i < n; i++)
+                if (changes[i].upload)
+                        assert_ok(storage_upload_finish(changes[i].upload));
+
         first.done = count_done;
         first.userdata = &n_done;
         __atomic_store_n(&is_held, true, __ATOMIC_RELEASE);
@@ -91,7 +85,6 @@ static void test_batch(void) {
                                      -ENOSPC);
                         assert_ok(storage_upload_new(shelf.storage, UINT64_MAX, &changes[i].upload));
                         assert_ok(storage_upload_write(changes[i].upload, bytes, cases[i].size));
-                        assert_ok(storage_upload_finish(changes[i].upload));
                 } else if (cases[i].kind == STORAGE_PUT)
                         changes[i].upload = make_upload(&shelf, i, cases[i].size);
         }
@@ -315,7 +308,6 @@ static void test_full_meanwhile(void) {
 
 /* Answered as soon as gets find it. */
 static int put_visible(struct shelf *shelf, const char *prefix, unsigned number, size_t size) {
-        g_autofree uint8_t *bytes = make_bytes(number, size);
         g_autofree char *uri = g_strdup_printf("%s%u", prefix, number);
         struct storage_change change = {
                 .kind = STORAGE_PUT,
@@ -325,8 +317,7 @@ static int put_visible(struct shelf *shelf, const char *prefix, unsigned number,
         };
         int r;
 
-        assert_ok(storage_upload_new(shelf->storage, size, &change.upload));
-        assert_ok(storage_upload_write(change.upload, bytes, size));
+        change.upload = make_upload(shelf, number, size);
         assert_ok(storage_upload_finish(change.upload));
         r = storage_change_wait(shelf->storage, &change);
         storage_upload_free(change.upload);

@@ -22,16 +22,6 @@ static void open_lazy(struct shelf *shelf) {
         shelf_open(shelf);
 }
 
-static struct storage_upload *make_upload(struct shelf *shelf, uint64_t seed, size_t size) {
-        g_autofree uint8_t *bytes = make_bytes(seed, size);
-        struct storage_upload *upload;
-
-        assert_ok(storage_upload_new(shelf->storage, size, &upload));
-        assert_ok(storage_upload_write(upload, bytes, size));
-        assert_ok(storage_upload_finish_unsynced(upload));
-        return upload;
-}
-
 /* Fills in what makes a visible put of change, and makes it. */
 static int put_change(struct shelf *shelf,
                       const char *uri,
@@ -40,6 +30,7 @@ static int put_change(struct shelf *shelf,
                       struct storage_change *change) {
         _cleanup_(storage_upload_freep) struct storage_upload *upload = make_upload(shelf, seed, size);
 
+        assert_ok(storage_upload_finish_unsynced(upload));
         change->kind = STORAGE_PUT;
         change->uri = uri;
         change->uri_size = strlen(uri);
@@ -436,6 +427,7 @@ static void test_overtaken(void) {
         shelf_open(&shelf);
         assert_ok(put_seeded(&shelf, "a", 1, INLINED, NULL));
         overtaken.durable.upload = overtaken.upload = make_upload(&shelf, 3, INLINED);
+        assert_ok(storage_upload_finish(overtaken.upload));
         overtaken.durable.userdata = &overtaken;
         __atomic_store_n(&overtaken.is_committed, false, __ATOMIC_RELAXED);
         __atomic_store_n(&overtaken.may_go, false, __ATOMIC_RELAXED);
